@@ -27,7 +27,7 @@ struct dev_ops {
     /* zeroed device memory, aligned to 64 bytes or better; ERR_NOMEM */
     enum err (*alloc)(struct dev *d, uint64_t bytes, void **ret_mem) MUST_CHECK;
     void (*free)(struct dev *d, void *mem); /* NULL is a no-op */
-    /* host -> device; the host bytes may be reused once the call returns */
+    /* host or device -> device; the source may be reused once the call returns */
     enum err (*copy_in)(struct dev *d, struct stream *s, void *dst, const void *src, uint64_t bytes) MUST_CHECK;
     /* device -> host; waits until the bytes are there */
     enum err (*copy_out)(struct dev *d, struct stream *s, void *dst, const void *src, uint64_t bytes) MUST_CHECK;

@@ -40,8 +40,8 @@ struct ops {
     /* Bytes of a packed W [n, k]; 64-byte multiple. */
     uint64_t (*pack_bytes)(uint32_t n, uint32_t k);
 
-    /* Pack W from rows bf16 [n, k] into w->data (already allocated; w->n, w->k set). May be called by another thread than
-     * the one that drives the device, on memory no step uses. */
+    /* Pack W from rows bf16 [n, k] (host or device memory) into w->data (already allocated; w->n, w->k set). May be called by
+     * another thread than the one that drives the device, on memory no step uses. */
     enum err (*pack)(struct dev *d, struct stream *s, const uint16_t *rows, struct weight *w) MUST_CHECK;
 
     /* y[M, N] = a[M, K] W^T (+ bias[N]). a bf16; bias bf16 or NULL, added in fp32 after the sum over K; y by `out`.

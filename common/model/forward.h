@@ -42,7 +42,7 @@ struct model {
 enum err model_create(struct dev *dev, const struct dims *dims, struct model **ret_model, struct why *why) MUST_CHECK;
 void model_destroy(struct model *m); /* NULL is a no-op */
 
-/* Pack an image [n_param] bf16 (host memory, borrowed for the call). */
+/* Pack an image [n_param] bf16 (host or device memory, borrowed for the call). */
 enum err model_load(struct model *m, const uint16_t *image) MUST_CHECK;
 
 /* Bytes model_create will allocate. */
