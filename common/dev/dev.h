@@ -46,6 +46,7 @@ struct dev {
      * compute the same bits; the hello carries it. */
     char numerics[96];
     uint32_t n_thread; /* CPU: threads of the team; GPU: 0 */
+    uint64_t mem_bytes; /* device memory in all, for planning */
     const char *isa;   /* CPU: "avx2", "avx512", "avx512bf16": which build of the kernels; NULL on a plug-in */
     /* A plug-in's own tables by name: "learner" -> struct learner_ops, "rollout" -> struct rollout_ops; NULL on the CPU,
      * whose daemons link their tables. Use learner_ops_of() and rollout_ops_of(). */
