@@ -88,7 +88,7 @@ static enum err grad_norm(struct optim *p, double *ret_norm, struct why *why)
 
 enum err optim_step(struct optim *p, double lr, double *ret_norm, struct why *why)
 {
-    double norm;
+    double norm = 0;
     TRY(grad_norm(p, &norm, why));
     double scale = 1;
     if (p->o.max_grad_norm > 0) scale = fmin(1, p->o.max_grad_norm / (norm + 1e-6));

@@ -24,6 +24,10 @@ static inline void par_member(void *v, uint32_t i, uint32_t n_member)
     if (begin < end) j->fn(j->arg, begin, end);
 }
 
+/* At least `bytes` of scratch that belongs to the device: one kernel uses it at a time, nothing in it lasts. NULL: out of memory.
+ * Grown rarely and kept, so a step does not allocate. */
+void *dev_scratch(struct dev *d, uint64_t bytes);
+
 /* fn(arg, begin, end) over [0, n), one contiguous part for each member. work: of the whole loop. */
 static inline void par_for(struct dev *d, uint32_t n, uint64_t work, void (*fn)(void *arg, uint32_t begin, uint32_t end), void *arg)
 {

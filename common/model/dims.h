@@ -22,7 +22,7 @@ struct dims {
     uint32_t n_head_kv; /* Hk, divides H */
     uint32_t head_dim;  /* D, multiple of 16, at most 256 */
     uint32_t n_ff;      /* F, multiple of 32 */
-    uint32_t n_vocab;   /* V: rows of the embedding */
+    uint32_t n_vocab;   /* V: rows of the embedding, multiple of 16 */
     uint32_t max_pos;   /* longest sequence the position table covers */
     float rope_theta;
     float rms_eps;

@@ -10,16 +10,20 @@
 
 #include "common/base/team.h"
 #include "common/dev/cpu/cpu.h"
+#include "common/dev/par.h"
 
 struct cpu_dev {
     struct dev dev;
     struct team *team;
+    void *scratch;
+    uint64_t scratch_bytes;
 };
 
 static void cpu_close(struct dev *d)
 {
     struct cpu_dev *c = (struct cpu_dev *)d;
     team_destroy(c->team);
+    free(c->scratch);
     free(c);
 }
 
@@ -59,6 +63,18 @@ static enum err cpu_sync(struct dev *d, struct stream *s)
 {
     (void)d, (void)s;
     return ERR_OK;
+}
+
+void *dev_scratch(struct dev *d, uint64_t bytes)
+{
+    struct cpu_dev *c = (struct cpu_dev *)d;
+    if (bytes <= c->scratch_bytes) return c->scratch;
+    void *p = NULL;
+    if (cpu_alloc(d, bytes + bytes / 4, &p)) return NULL;
+    free(c->scratch);
+    c->scratch = p;
+    c->scratch_bytes = bytes + bytes / 4;
+    return p;
 }
 
 static const struct dev_ops cpu_mem = {
@@ -108,7 +124,7 @@ static enum err pick(const char *want, struct isa *ret, struct why *why)
 
 enum err cpu_open(const struct dev_opts *o, const char *isa_name, struct dev **ret_dev, struct why *why)
 {
-    struct isa isa;
+    struct isa isa = {0};
     TRY(pick(isa_name, &isa, why));
     struct cpu_dev *c = calloc(1, sizeof *c);
     if (!c) return ERR_NOMEM;

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+/* attention_bwd.c - backward of causal attention and of the rotation, fp32 throughout (Dao 2023, algorithm 2).
+ *
+ * An item is one sequence and one kv head. Keys are taken in blocks of 16 as lanes; for each query row from the block on: p from the
+ * kept lse, ds = p (dO v - delta) scale, then dv += p dO, dk += ds q, dq += ds k. dk and dv of a block stay in a local tile over all
+ * rows and all query heads; dq of a row grows over blocks in ascending order. Items are apart, so any split gives the same bits. */
+#include <assert.h>
+
+#include "common/base/bf16.h"
+#include "common/dev/par.h"
+#include "learner/kern/cpu/isa.h"
+
+#define LANES   16
+#define MAX_DIM 256
+
+struct bwd {
+    const uint16_t *qkv, *o, *d_o;
+    const float *lse, *rope;
+    const struct batch *b;
+    const struct attn *a;
+    float *grad; /* [B, (H + 2 Hk) D] fp32, before the inverse rotation */
+    uint16_t *dqkv;
+    uint32_t dim, width;
+    float scale;
+};
+
+/* One block of keys and values of a sequence, both ways round, and their gradients. */
+struct tile {
+    float k[LANES][MAX_DIM];
+    float kt[MAX_DIM][LANES], vt[MAX_DIM][LANES];
+    float dkt[MAX_DIM][LANES], dvt[MAX_DIM][LANES];
+};
+
+static void load_tile(const struct bwd *p, uint32_t row0, uint32_t n, uint32_t head_kv, struct tile *t)
+{
+    const uint32_t dim = p->dim;
+    memset(t->dkt, 0, dim * sizeof t->dkt[0]);
+    memset(t->dvt, 0, dim * sizeof t->dvt[0]);
+    for (uint32_t j = 0; j < LANES; j++) {
+        const uint16_t *k = p->qkv + (uint64_t)(row0 + j) * p->width + (uint64_t)(p->a->n_head + head_kv) * dim;
+        const uint16_t *v = k + (uint64_t)p->a->n_head_kv * dim;
+        for (uint32_t d = 0; d < dim; d++) {
+            t->k[j][d] = t->kt[d][j] = j < n ? bf16_to_f32(k[d]) : 0;
+            t->vt[d][j] = j < n ? bf16_to_f32(v[d]) : 0;
+        }
+    }
+}
+
+/* One query row against the tile: keys 0..n-1 of it are in sight. */
+static inline void row_tile(const struct bwd *p, uint32_t row, uint32_t head, uint32_t n, const float *q, const float *g, float delta,
+                            struct tile *t)
+{
+    const uint32_t dim = p->dim;
+    vf s = vf_zero(), dp = vf_zero();
+    for (uint32_t d = 0; d < dim; d++) {
+        s = vf_fma(vf_set1(q[d]), vf_load(t->kt[d]), s);
+        dp = vf_fma(vf_set1(g[d]), vf_load(t->vt[d]), dp);
+    }
+    float w[LANES], ds[LANES];
+    vf_store(w, vf_exp(vf_sub(vf_mul(s, vf_set1(p->scale)), vf_set1(p->lse[(uint64_t)row * p->a->n_head + head]))));
+    for (uint32_t j = n; j < LANES; j++) w[j] = 0;
+    const vf pv = vf_load(w), dsv = vf_mul(vf_mul(pv, vf_sub(dp, vf_set1(delta))), vf_set1(p->scale));
+    vf_store(ds, dsv);
+    for (uint32_t d = 0; d < dim; d++) {
+        vf_store(t->dvt[d], vf_fma(pv, vf_set1(g[d]), vf_load(t->dvt[d])));
+        vf_store(t->dkt[d], vf_fma(dsv, vf_set1(q[d]), vf_load(t->dkt[d])));
+    }
+    float *dq = p->grad + (uint64_t)row * p->width + (uint64_t)head * dim;
+    for (uint32_t d = 0; d < dim; d += 16) {
+        vf acc = vf_load(dq + d);
+        for (uint32_t j = 0; j < n; j++) acc = vf_fma(vf_set1(ds[j]), vf_load(t->k[j] + d), acc);
+        vf_store(dq + d, acc);
+    }
+}
+
+static void widen(const uint16_t *src, uint32_t dim, float *dst)
+{
+    for (uint32_t d = 0; d < dim; d += 16) vf_store(dst + d, vf_from_bf16(src + d));
+}
+
+static void store_tile(const struct bwd *p, uint32_t row0, uint32_t n, uint32_t head_kv, const struct tile *t)
+{
+    for (uint32_t j = 0; j < n; j++) {
+        float *dk = p->grad + (uint64_t)(row0 + j) * p->width + (uint64_t)(p->a->n_head + head_kv) * p->dim;
+        float *dv = dk + (uint64_t)p->a->n_head_kv * p->dim;
+        for (uint32_t d = 0; d < p->dim; d++) {
+            dk[d] = t->dkt[d][j];
+            dv[d] = t->dvt[d][j];
+        }
+    }
+}
+
+static void run_item(const struct bwd *p, uint32_t seq, uint32_t head_kv, struct tile *t)
+{
+    const uint32_t begin = (uint32_t)p->b->first[seq], end = (uint32_t)p->b->first[seq + 1], dim = p->dim;
+    const uint32_t group = p->a->n_head / p->a->n_head_kv;
+    float q[MAX_DIM], g[MAX_DIM];
+    for (uint32_t row0 = begin; row0 < end; row0 += LANES) {
+        const uint32_t n = end - row0 < LANES ? end - row0 : LANES;
+        load_tile(p, row0, n, head_kv, t);
+        for (uint32_t h = head_kv * group; h < (head_kv + 1) * group; h++)
+            for (uint32_t row = row0; row < end; row++) {
+                const uint64_t at = ((uint64_t)row * p->a->n_head + h) * dim;
+                widen(p->qkv + (uint64_t)row * p->width + (uint64_t)h * dim, dim, q);
+                widen(p->d_o + at, dim, g);
+                vf delta = vf_zero();
+                for (uint32_t d = 0; d < dim; d += 16) delta = vf_fma(vf_load(g + d), vf_from_bf16(p->o + at + d), delta);
+                const uint32_t sight = row - row0 + 1 < n ? row - row0 + 1 : n;
+                row_tile(p, row, h, sight, q, g, vf_sum(delta), t);
+            }
+        store_tile(p, row0, n, head_kv, t);
+    }
+}
+
+static void run_items(void *v, uint32_t i, uint32_t n)
+{
+    const struct bwd *p = v;
+    struct tile t;
+    const uint32_t n_item = p->b->n_seq * p->a->n_head_kv;
+    for (uint32_t k = i; k < n_item; k += n) run_item(p, k / p->a->n_head_kv, k % p->a->n_head_kv, &t);
+}
+
+/* Undo the rotation: the transpose of (lo c - hi s, hi c + lo s); values pass through. */
+static void unrotate_rows(void *v, uint32_t begin, uint32_t end)
+{
+    const struct bwd *p = v;
+    const uint32_t half = p->dim / 2, n_rot = p->a->n_head + p->a->n_head_kv;
+    for (uint32_t r = begin; r < end; r++) {
+        const float *cs = p->rope + (uint64_t)p->b->pos[r] * p->dim;
+        const float *g = p->grad + (uint64_t)r * p->width;
+        uint16_t *out = p->dqkv + (uint64_t)r * p->width;
+        for (uint32_t h = 0; h < n_rot; h++, g += p->dim, out += p->dim)
+            for (uint32_t i = 0; i < half; i++) {
+                const float c = cs[2 * i], s = cs[2 * i + 1];
+                out[i] = bf16_from_f32(g[i] * c + g[i + half] * s);
+                out[i + half] = bf16_from_f32(g[i + half] * c - g[i] * s);
+            }
+        for (uint32_t i = 0; i < p->a->n_head_kv * p->dim; i += 16) vf_to_bf16(out + i, vf_load(g + i));
+    }
+}
+
+uint64_t CPU_FN(attention_bwd_bytes)(uint32_t n_row, const struct attn *a)
+{
+    return (uint64_t)n_row * (a->n_head + 2 * a->n_head_kv) * a->head_dim * sizeof(float);
+}
+
+enum err CPU_FN(attention_bwd)(struct dev *d, struct stream *s, const uint16_t *qkv, const uint16_t *o, const uint16_t *d_o,
+                               const float *lse, const float *rope, const struct batch *b, const struct attn *a, void *work,
+                               uint16_t *dqkv)
+{
+    (void)s;
+    assert(a->head_dim <= MAX_DIM && a->head_dim % 16 == 0);
+    const uint32_t width = (a->n_head + 2 * a->n_head_kv) * a->head_dim;
+    struct bwd p = {qkv, o, d_o, lse, rope, b, a, work, dqkv, a->head_dim, width, 1.0f / sqrtf((float)a->head_dim)};
+    memset(work, 0, (uint64_t)b->n_row * width * sizeof(float));
+    team_run(dev_team(d), run_items, &p);
+    par_for(d, b->n_row, (uint64_t)b->n_row * width, unrotate_rows, &p);
+    return ERR_OK;
+}
