@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/span.h"
 
 #define DIMS_MAX_EOS 8
 
@@ -35,6 +36,12 @@ struct dims {
 /* Read and check `dir`/config.json. ERR_NOENT, ERR_FORMAT, ERR_UNSUPPORTED (another architecture, a sliding window in
  * use, an unknown rope scaling ...); the words name the file and the field. */
 enum err dims_read(const char *dir, struct dims *ret_dims, struct why *why) MUST_CHECK;
+
+/* The same from the bytes of a config.json; name stands in the words. A node gets them in its welcome. */
+enum err dims_parse(struct span json, const char *name, struct dims *ret_dims, struct why *why) MUST_CHECK;
+
+/* The text of a config.json that transformers opens as Qwen2ForCausalLM. The caller frees it; NULL: out of memory. */
+char *dims_print(const struct dims *d);
 
 /* Write `dir`/config.json so that transformers opens it as Qwen2ForCausalLM. */
 enum err dims_write(const char *dir, const struct dims *d, struct why *why) MUST_CHECK;
