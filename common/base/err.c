@@ -24,7 +24,8 @@ enum err err_from_errno(int errnum)
     case ENOMEM: return ERR_NOMEM;
     case EINVAL: return ERR_INVAL;
     case ENOENT: return ERR_NOENT;
-    case EEXIST: return ERR_EXIST;
+    case EEXIST:
+    case ENOTEMPTY: return ERR_EXIST;
     case EACCES:
     case EPERM:
     case EROFS: return ERR_ACCESS;
