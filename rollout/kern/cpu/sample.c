@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+/* sample.c - draw one token a row by inverting the cumulative sum in ascending id order.
+ *
+ * Without truncation a row is one pass for the softmax and one, on average half, for the draw; nothing is sorted. Truncation keeps a
+ * threshold on the scaled logit, found by bisection over its bits (top_k, top_p) or directly (min_p), so it does not sort either. */
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "common/dev/par.h"
+#include "common/dev/softmax.h"
+#include "rollout/kern/ops.h"
+
+struct job {
+    const float *logits;
+    uint32_t v, v_real;
+    const struct sample_row *row;
+    int32_t *id;
+    float *lp, *lp_raw;
+    bool bad; /* set by any member, read after all are done */
+};
+
+static int32_t argmax(const float *z, uint32_t n)
+{
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < n; i++)
+        if (z[i] > z[best]) best = i;
+    return (int32_t)best;
+}
+
+/* Floats in an order that compares as integers, and back. */
+static uint32_t to_key(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+static float from_key(uint32_t k)
+{
+    uint32_t u = k & 0x80000000u ? k & 0x7fffffffu : ~k;
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+static uint32_t count_above(const float *z, uint32_t n, float lim)
+{
+    uint32_t c = 0;
+    for (uint32_t i = 0; i < n; i++) c += z[i] > lim;
+    return c;
+}
+
+/* The k-th largest of z: at most k - 1 are above it. */
+static float kth_largest(const float *z, uint32_t n, uint32_t k)
+{
+    uint32_t lo = 0, hi = UINT32_MAX;
+    while (lo < hi) {
+        const uint32_t mid = lo + (hi - lo) / 2;
+        if (count_above(z, n, from_key(mid)) < k) hi = mid;
+        else lo = mid + 1;
+    }
+    return from_key(lo);
+}
+
+/* What is left of a row: tokens above lim, and of those equal to it the first `ties`. */
+struct cut {
+    float lim;
+    uint32_t ties;
+};
+
+static bool inside(const struct cut *c, float z, uint32_t *ties_seen)
+{
+    if (z > c->lim) return true;
+    return z == c->lim && (*ties_seen)++ < c->ties;
+}
+
+/* exp(z inv_temp - m), the weight of a token in its row */
+static float weight(const struct softmax *s, float z)
+{
+    return f_exp(z * s->inv_temp - s->m);
+}
+
+static double mass_above(const float *z, uint32_t n, const struct cut *c, const struct softmax *s, float lim)
+{
+    double sum = 0;
+    uint32_t ties = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (inside(c, z[i], &ties) && z[i] > lim) sum += weight(s, z[i]);
+    return sum;
+}
+
+/* Smallest set of most likely tokens whose share of what c leaves reaches top_p; of equal ones the lower ids. */
+static void cut_top_p(const float *z, uint32_t n, const struct softmax *s, float top_p, struct cut *c)
+{
+    const double want = (double)top_p * mass_above(z, n, c, s, -INFINITY);
+    uint32_t lo = to_key(c->lim), hi = UINT32_MAX;
+    while (lo < hi) { /* the smallest limit whose mass strictly above is still short */
+        const uint32_t mid = lo + (hi - lo) / 2;
+        if (mass_above(z, n, c, s, from_key(mid)) < want) hi = mid;
+        else lo = mid + 1;
+    }
+    const float lim = from_key(lo);
+    const double one = weight(s, lim), missing = want - mass_above(z, n, c, s, lim);
+    const uint32_t need = one > 0 ? (uint32_t)ceil(missing / one - 1e-9) : 1;
+    *c = (struct cut){lim, need ? need : 1};
+}
+
+static int32_t draw(const float *z, uint32_t n, const struct softmax *s, const struct cut *c, float u)
+{
+    double total = 0, sum = 0;
+    uint32_t ties = 0;
+    int32_t last = -1;
+    for (uint32_t i = 0; i < n; i++)
+        if (inside(c, z[i], &ties)) total += weight(s, z[i]);
+    const double want = (double)u * total;
+    ties = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!inside(c, z[i], &ties)) continue;
+        const float w = weight(s, z[i]);
+        if (w > 0) last = (int32_t)i;
+        sum += w;
+        if (sum > want && last == (int32_t)i) return last;
+    }
+    return last;
+}
+
+static bool row_is_bad(const float *z, uint32_t n)
+{
+    bool some = false;
+    for (uint32_t i = 0; i < n; i++) {
+        if (isnan(z[i]) || z[i] == INFINITY) return true;
+        some |= z[i] > -INFINITY;
+    }
+    return !some;
+}
+
+static void sample_row(struct job *j, uint32_t r)
+{
+    const float *z = j->logits + (uint64_t)r * j->v;
+    const struct sample_row *o = &j->row[r];
+    const uint32_t n = j->v_real;
+    if (row_is_bad(z, n)) {
+        j->id[r] = 0;
+        j->lp[r] = 0;
+        __atomic_store_n(&j->bad, true, __ATOMIC_RELAXED);
+        return;
+    }
+    const struct softmax s = softmax_of(z, j->v, o->inv_temp > 0 ? o->inv_temp : 1.0f);
+    int32_t id;
+    if (o->inv_temp > 0) {
+        struct cut c = {-INFINITY, UINT32_MAX};
+        if (o->top_k && o->top_k < n) {
+            c.lim = kth_largest(z, n, o->top_k);
+            c.ties = o->top_k - count_above(z, n, c.lim);
+        }
+        if (o->top_p < 1) cut_top_p(z, n, &s, o->top_p, &c);
+        if (o->min_p > 0) { /* weights are relative to the largest of the whole row */
+            const float lim = z[argmax(z, n)] + logf(o->min_p) / o->inv_temp;
+            if (lim > c.lim) c = (struct cut){lim, UINT32_MAX};
+        }
+        id = draw(z, n, &s, &c, o->u);
+    } else {
+        id = argmax(z, n);
+    }
+    j->id[r] = id;
+    j->lp[r] = softmax_logprob(&s, z[id]);
+    if (!j->lp_raw) return;
+    const struct softmax raw = softmax_of(z, j->v, 1.0f);
+    j->lp_raw[r] = softmax_logprob(&raw, z[id]);
+}
+
+static void sample_rows(void *v, uint32_t begin, uint32_t end)
+{
+    for (uint32_t r = begin; r < end; r++) sample_row(v, r);
+}
+
+enum err CPU_FN(sample)(struct dev *d, struct stream *s, const float *logits, uint32_t m, uint32_t v, uint32_t v_real,
+                        const struct sample_row *row, int32_t *id, float *lp, float *lp_raw);
+enum err CPU_FN(sample)(struct dev *d, struct stream *s, const float *logits, uint32_t m, uint32_t v, uint32_t v_real,
+                        const struct sample_row *row, int32_t *id, float *lp, float *lp_raw)
+{
+    (void)s;
+    struct job j = {logits, v, v_real, row, id, lp, lp_raw, false};
+    par_for(d, m, (uint64_t)m * v * 16, sample_rows, &j);
+    return j.bad ? ERR_NONFINITE : ERR_OK;
+}
+
+extern const struct rollout_ops CPU_FN(rollout_ops);
+const struct rollout_ops CPU_FN(rollout_ops) = {.sample = CPU_FN(sample)};
