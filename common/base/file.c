@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +13,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define REMOVE_MAX_DEPTH 64 /* one descriptor a level */
+
 static enum err said(struct why *why, const char *path, const char *doing)
 {
     const int e = errno;
     if (e == EACCES || e == EPERM)
-        return why_set(why, ERR_ACCESS, "%s: cannot %s: %s (the user this runs as needs access)", path, doing, strerror(e));
+        return why_set(why, ERR_ACCESS, "%s: cannot %s: %s (the user this runs as needs access)", path, doing,
+                       strerror(e));
     return why_set(why, err_from_errno(e), "%s: cannot %s: %s", path, doing, strerror(e));
 }
 
@@ -39,9 +43,10 @@ enum err file_read(const char *path, size_t max_bytes, char **ret_text, size_t *
     int fd;
     size_t n, got = 0;
     TRY(open_regular(path, &fd, &n, why));
-    enum err e = n > max_bytes ? why_set(why, ERR_RANGE, "%s: %zu bytes, at most %zu", path, n, max_bytes) : ERR_OK;
+    enum err e =
+        n > max_bytes ? why_set(why, ERR_RANGE, "%s: %zu bytes, at most %zu", path, n, max_bytes) : ERR_OK;
     char *p = e ? NULL : malloc(n + 1);
-    if (!e && !p) e = ERR_NOMEM;
+    if (!e && !p) e = why_set(why, ERR_NOMEM, "%s: no memory for %zu bytes", path, n);
     while (!e && got < n) {
         ssize_t k = read(fd, p + got, n - got);
         if (k < 0 && errno == EINTR) continue;
@@ -76,9 +81,12 @@ static void parent_of(const char *path, char *out, size_t cap)
 {
     snprintf(out, cap, "%s", path);
     char *slash = strrchr(out, '/');
-    if (!slash) snprintf(out, cap, ".");
-    else if (slash == out) out[1] = 0;
-    else *slash = 0;
+    if (!slash)
+        snprintf(out, cap, ".");
+    else if (slash == out)
+        out[1] = 0;
+    else
+        *slash = 0;
 }
 
 static enum err sync_dir(const char *dir, struct why *why)
@@ -92,8 +100,10 @@ static enum err sync_dir(const char *dir, struct why *why)
 
 enum err file_write(const char *path, const void *bytes, size_t n, struct why *why)
 {
+    static atomic_uint turn; /* two threads may replace one file: each has its own temporary one */
     char tmp[PATH_MAX], dir[PATH_MAX];
-    if ((size_t)snprintf(tmp, sizeof tmp, "%s.%d.tmp", path, (int)getpid()) >= sizeof tmp)
+    const unsigned mine = atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed);
+    if ((size_t)snprintf(tmp, sizeof tmp, "%s.%d.%u.tmp", path, (int)getpid(), mine) >= sizeof tmp)
         return why_set(why, ERR_INVAL, "%s: path too long", path);
     int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0) return said(why, tmp, "create");
@@ -143,7 +153,8 @@ bool file_exists(const char *path)
 enum err file_mkdirs(const char *path, struct why *why)
 {
     char p[PATH_MAX];
-    if ((size_t)snprintf(p, sizeof p, "%s", path) >= sizeof p) return why_set(why, ERR_INVAL, "%s: path too long", path);
+    if ((size_t)snprintf(p, sizeof p, "%s", path) >= sizeof p)
+        return why_set(why, ERR_INVAL, "%s: path too long", path);
     for (char *s = p + 1;; s++) {
         if (*s && *s != '/') continue;
         const char was = *s;
@@ -157,25 +168,34 @@ enum err file_mkdirs(const char *path, struct why *why)
     return ERR_OK;
 }
 
-enum err file_remove_tree(const char *path, struct why *why)
+/* Through descriptors, so that a link put in a folder's place while we work is not followed. path is for the
+ * words. */
+static enum err remove_at(int dir_fd, const char *name, const char *path, int depth, struct why *why)
 {
-    struct stat st;
-    if (lstat(path, &st)) return errno == ENOENT ? ERR_OK : said(why, path, "look at");
-    if (!S_ISDIR(st.st_mode)) return unlink(path) ? said(why, path, "remove") : ERR_OK;
-    DIR *d = opendir(path);
-    if (!d) return said(why, path, "open");
+    if (!unlinkat(dir_fd, name, 0) || errno == ENOENT) return ERR_OK;
+    if (errno != EISDIR && errno != EPERM) return said(why, path, "remove");
+    if (depth >= REMOVE_MAX_DEPTH)
+        return why_set(why, ERR_RANGE, "%s: more than %d folders deep", path, REMOVE_MAX_DEPTH);
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d) {
+        const enum err e = said(why, path, "open");
+        if (fd >= 0) close(fd);
+        return e;
+    }
     enum err e = ERR_OK;
     for (struct dirent *x; !e && (x = readdir(d));) {
-        char sub[PATH_MAX];
         if (!strcmp(x->d_name, ".") || !strcmp(x->d_name, "..")) continue;
-        if ((size_t)snprintf(sub, sizeof sub, "%s/%s", path, x->d_name) >= sizeof sub)
-            e = why_set(why, ERR_INVAL, "%s/%s: path too long", path, x->d_name);
-        else
-            e = file_remove_tree(sub, why);
+        e = remove_at(fd, x->d_name, path, depth + 1, why);
     }
     closedir(d);
-    if (!e && rmdir(path)) e = said(why, path, "remove");
+    if (!e && unlinkat(dir_fd, name, AT_REMOVEDIR) && errno != ENOENT) e = said(why, path, "remove");
     return e;
+}
+
+enum err file_remove_tree(const char *path, struct why *why)
+{
+    return remove_at(AT_FDCWD, path, path, 0, why);
 }
 
 static enum err sync_files(const char *dir, struct why *why)
@@ -185,7 +205,8 @@ static enum err sync_files(const char *dir, struct why *why)
     enum err e = ERR_OK;
     for (struct dirent *x; !e && (x = readdir(d));) {
         char sub[PATH_MAX];
-        if (x->d_name[0] == '.' || (size_t)snprintf(sub, sizeof sub, "%s/%s", dir, x->d_name) >= sizeof sub) continue;
+        if (x->d_name[0] == '.' || (size_t)snprintf(sub, sizeof sub, "%s/%s", dir, x->d_name) >= sizeof sub)
+            continue;
         int fd = open(sub, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || fsync(fd)) e = said(why, sub, "sync");
         if (fd >= 0) close(fd);

@@ -11,9 +11,11 @@
 #include "common/base/span.h"
 
 /* Read a whole regular file of at most max_bytes; *ret_text is NUL-terminated, owned by the caller (free). */
-enum err file_read(const char *path, size_t max_bytes, char **ret_text, size_t *ret_n, struct why *why) MUST_CHECK;
+enum err file_read(const char *path, size_t max_bytes, char **ret_text, size_t *ret_n,
+                   struct why *why) MUST_CHECK;
 
-/* Replace path by these bytes: temporary file, fsync, rename, fsync of the folder. A reader sees the old or the new file. */
+/* Replace path by these bytes: temporary file, fsync, rename, fsync of the folder. A reader sees the old or
+ * the new file. */
 enum err file_write(const char *path, const void *bytes, size_t n, struct why *why) MUST_CHECK;
 
 /* Copy from to `to` (as file_write). ERR_NOENT when `from` is not there. */
@@ -25,7 +27,8 @@ void file_unmap(struct span map);
 
 bool file_exists(const char *path);
 enum err file_mkdirs(const char *path, struct why *why) MUST_CHECK;      /* like mkdir -p */
-enum err file_remove_tree(const char *path, struct why *why) MUST_CHECK; /* absent is fine; never follows links */
+enum err file_remove_tree(const char *path, struct why *why) MUST_CHECK; /* absent is fine; never follows
+   links; at most 64 folders deep */
 
 /* fsync the folder's files and itself, then rename to `to`, which must not exist; fsync the parent. */
 enum err file_publish_dir(const char *from, const char *to, struct why *why) MUST_CHECK;

@@ -49,21 +49,21 @@ static bool get_bool(struct reader *r, const char *field, bool def)
     return json_is_true(v);
 }
 
+static void add_eos(struct reader *r, struct dims *d, json_t *v)
+{
+    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > INT32_MAX)
+        return bad(r, ERR_FORMAT, "eos_token_id", "holds something that is not an id");
+    if (d->n_eos == DIMS_MAX_EOS) return bad(r, ERR_FORMAT, "eos_token_id", "is a list of more than 8");
+    d->eos[d->n_eos++] = (int32_t)json_integer_value(v);
+}
+
 static void get_eos(struct reader *r, struct dims *d)
 {
     json_t *v = json_object_get(r->j, "eos_token_id"), *x;
     size_t i;
     if (!v || json_is_null(v)) return;
-    if (json_is_integer(v)) {
-        d->eos[d->n_eos++] = (int32_t)json_integer_value(v);
-        return;
-    }
-    if (!json_is_array(v) || json_array_size(v) > DIMS_MAX_EOS) return bad(r, ERR_FORMAT, "eos_token_id", "is not an id or a short list");
-    json_array_foreach(v, i, x)
-    {
-        if (!json_is_integer(x)) return bad(r, ERR_FORMAT, "eos_token_id", "holds something that is not an id");
-        d->eos[d->n_eos++] = (int32_t)json_integer_value(x);
-    }
+    if (!json_is_array(v)) return add_eos(r, d, v);
+    json_array_foreach(v, i, x) add_eos(r, d, x);
 }
 
 /* What this code does not do is refused by name, never ignored. */
@@ -74,11 +74,13 @@ static void refuse_unknown(struct reader *r)
     json_t *scaling = json_object_get(r->j, "rope_scaling");
     json_t *params = json_object_get(r->j, "rope_parameters");
     const char *rope = json_string_value(json_object_get(params, "rope_type"));
-    if (!type || strcmp(type, "qwen2")) bad(r, ERR_UNSUPPORTED, "model_type", type ? "is not qwen2" : "is missing");
+    if (!type || strcmp(type, "qwen2"))
+        bad(r, ERR_UNSUPPORTED, "model_type", type ? "is not qwen2" : "is missing");
     if (act && strcmp(act, "silu")) bad(r, ERR_UNSUPPORTED, "hidden_act", "is not silu");
     if (get_bool(r, "use_sliding_window", false)) bad(r, ERR_UNSUPPORTED, "use_sliding_window", "is true");
     if (scaling && !json_is_null(scaling)) bad(r, ERR_UNSUPPORTED, "rope_scaling", "is set");
-    if (rope && strcmp(rope, "default")) bad(r, ERR_UNSUPPORTED, "rope_parameters.rope_type", "is not default");
+    if (rope && strcmp(rope, "default"))
+        bad(r, ERR_UNSUPPORTED, "rope_parameters.rope_type", "is not default");
 }
 
 static double rope_theta(struct reader *r)
@@ -87,6 +89,13 @@ static double rope_theta(struct reader *r)
     json_t *v = json_object_get(json_object_get(r->j, "rope_parameters"), "rope_theta");
     if (json_is_number(v)) return json_number_value(v);
     return get_f64(r, "rope_theta", 10000.0);
+}
+
+/* A conversion of what a float cannot hold is undefined: such a number becomes 0, which dims_check refuses.
+ */
+static float as_float(double v)
+{
+    return v > -1e30 && v < 1e30 ? (float)v : 0;
 }
 
 static enum err parse(const char *path, const char *text, size_t n, struct dims *ret, struct why *why)
@@ -106,8 +115,8 @@ static enum err parse(const char *path, const char *text, size_t n, struct dims 
     d.n_ff = get_u32(&r, "intermediate_size", 1u << 18, -1);
     d.n_vocab = get_u32(&r, "vocab_size", 1u << 20, -1);
     d.max_pos = get_u32(&r, "max_position_embeddings", 1u << 20, 32768);
-    d.rope_theta = (float)rope_theta(&r);
-    d.rms_eps = (float)get_f64(&r, "rms_norm_eps", 1e-6);
+    d.rope_theta = as_float(rope_theta(&r));
+    d.rms_eps = as_float(get_f64(&r, "rms_norm_eps", 1e-6));
     d.tied = get_bool(&r, "tie_word_embeddings", false);
     d.qkv_bias = true;
     get_eos(&r, &d);
@@ -135,17 +144,30 @@ enum err dims_read(const char *dir, struct dims *ret_dims, struct why *why)
     return e;
 }
 
+/* The shortest decimal number that reads back as f: 1e-06, not 9.99999997e-07. */
+static double shortest(float f)
+{
+    char s[32];
+    for (int digits = 1; digits < 9; digits++) {
+        snprintf(s, sizeof s, "%.*g", digits, (double)f);
+        if (strtof(s, NULL) == f) return strtod(s, NULL);
+    }
+    return (double)f;
+}
+
 char *dims_print(const struct dims *d)
 {
-    json_t *eos = d->n_eos == 1 ? json_integer(d->eos[0]) : json_array();
-    for (uint32_t i = 0; d->n_eos != 1 && i < d->n_eos; i++) json_array_append_new(eos, json_integer(d->eos[i]));
-    json_t *j = json_pack("{s:[s], s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:b, s:b, s:s, s:f, s:o?}",
-        "architectures", "Qwen2ForCausalLM", "model_type", "qwen2", "hidden_act", "silu",
-        "num_hidden_layers", (int)d->n_layer, "hidden_size", (int)d->n_embd, "num_attention_heads", (int)d->n_head,
-        "num_key_value_heads", (int)d->n_head_kv, "head_dim", (int)d->head_dim, "intermediate_size", (int)d->n_ff,
-        "vocab_size", (int)d->n_vocab, "max_position_embeddings", (int)d->max_pos, "rope_theta", (double)d->rope_theta,
-        "rms_norm_eps", (double)d->rms_eps, "tie_word_embeddings", (int)d->tied, "use_sliding_window", 0,
-        "torch_dtype", "bfloat16", "attention_dropout", 0.0, "eos_token_id", eos);
+    json_t *eos = d->n_eos == 1 ? json_integer(d->eos[0]) : d->n_eos ? json_array() : json_null();
+    for (uint32_t i = 0; d->n_eos > 1 && i < d->n_eos; i++)
+        json_array_append_new(eos, json_integer(d->eos[i]));
+    json_t *j = json_pack(
+        "{s:[s], s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:b, s:b, s:s, s:f, s:o}",
+        "architectures", "Qwen2ForCausalLM", "model_type", "qwen2", "hidden_act", "silu", "num_hidden_layers",
+        (int)d->n_layer, "hidden_size", (int)d->n_embd, "num_attention_heads", (int)d->n_head,
+        "num_key_value_heads", (int)d->n_head_kv, "head_dim", (int)d->head_dim, "intermediate_size",
+        (int)d->n_ff, "vocab_size", (int)d->n_vocab, "max_position_embeddings", (int)d->max_pos, "rope_theta",
+        shortest(d->rope_theta), "rms_norm_eps", shortest(d->rms_eps), "tie_word_embeddings", (int)d->tied,
+        "use_sliding_window", 0, "torch_dtype", "bfloat16", "attention_dropout", 0.0, "eos_token_id", eos);
     char *s = j ? json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(j);
     return s;
@@ -164,7 +186,8 @@ enum err dims_write(const char *dir, const struct dims *d, struct why *why)
 
 enum err dims_check(const struct dims *d, struct why *why)
 {
-    if (!d->n_layer || !d->n_embd || !d->n_head || !d->n_head_kv || !d->head_dim || !d->n_ff || !d->n_vocab || !d->max_pos)
+    if (!d->n_layer || !d->n_embd || !d->n_head || !d->n_head_kv || !d->head_dim || !d->n_ff || !d->n_vocab ||
+        !d->max_pos)
         return why_set(why, ERR_RANGE, "a size of the model is 0");
     if (d->n_embd % 32) return why_set(why, ERR_RANGE, "hidden_size %u is not a multiple of 32", d->n_embd);
     if (d->n_ff % 32) return why_set(why, ERR_RANGE, "intermediate_size %u is not a multiple of 32", d->n_ff);
@@ -172,21 +195,30 @@ enum err dims_check(const struct dims *d, struct why *why)
     if (d->head_dim % 16 || d->head_dim > 256)
         return why_set(why, ERR_RANGE, "head_dim %u is not a multiple of 16 up to 256", d->head_dim);
     if (d->n_head % d->n_head_kv)
-        return why_set(why, ERR_RANGE, "num_attention_heads %u is not a multiple of num_key_value_heads %u", d->n_head, d->n_head_kv);
-    if (d->n_head * d->head_dim % 32) return why_set(why, ERR_RANGE, "num_attention_heads * head_dim is not a multiple of 32");
+        return why_set(why, ERR_RANGE, "num_attention_heads %u is not a multiple of num_key_value_heads %u",
+                       d->n_head, d->n_head_kv);
+    if (d->n_head * d->head_dim % 32)
+        return why_set(why, ERR_RANGE, "num_attention_heads * head_dim is not a multiple of 32");
     for (uint32_t i = 0; i < d->n_eos; i++)
         if (d->eos[i] < 0 || (uint32_t)d->eos[i] >= d->n_vocab)
             return why_set(why, ERR_RANGE, "eos_token_id %d is outside the vocabulary", d->eos[i]);
-    if (!(d->rms_eps > 0) || !(d->rope_theta > 1)) return why_set(why, ERR_RANGE, "rms_norm_eps or rope_theta is out of range");
+    if (!(d->rms_eps > 0 && d->rms_eps < 1) || !(d->rope_theta > 1 && d->rope_theta < 1e12f))
+        return why_set(why, ERR_RANGE, "rms_norm_eps or rope_theta is out of range");
     return ERR_OK;
 }
 
-/* -- the tensor table ---------------------------------------------------------------------------------------------- */
+/* -- the tensor table
+ * ---------------------------------------------------------------------------------------------- */
 
-static void add(struct tensor_table *t, enum tensor_role role, uint32_t layer, const char *fmt, uint32_t rows, uint32_t cols)
+static void add(struct tensor_table *t, enum tensor_role role, uint32_t layer, const char *fmt, uint32_t rows,
+                uint32_t cols)
 {
     struct tensor_info *x = &t->t[t->n++];
-    *x = (struct tensor_info){.role = role, .layer = layer, .rows = rows, .cols = cols ? cols : 1, .is_vector = cols == 0,
+    *x = (struct tensor_info){.role = role,
+                              .layer = layer,
+                              .rows = rows,
+                              .cols = cols ? cols : 1,
+                              .is_vector = cols == 0,
                               .offset = t->n_param};
     if (layer == UINT32_MAX) {
         x->layer = 0;
@@ -199,7 +231,8 @@ static void add(struct tensor_table *t, enum tensor_role role, uint32_t layer, c
 
 enum err tensor_table_init(const struct dims *d, struct tensor_table *ret_table)
 {
-    const uint32_t none = UINT32_MAX, q = d->n_head * d->head_dim, kv = d->n_head_kv * d->head_dim, c = d->n_embd;
+    const uint32_t none = UINT32_MAX, q = d->n_head * d->head_dim, kv = d->n_head_kv * d->head_dim,
+                   c = d->n_embd;
     struct tensor_table t = {0};
     t.t = calloc(3 + (size_t)d->n_layer * 12, sizeof *t.t);
     if (!t.t) return ERR_NOMEM;

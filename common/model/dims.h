@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* dims.h - the shape of a model, read from a Hugging Face config.json, and the table of its tensors.
  *
- * Letters as in docs/letters.md. The order of the tensor table is canonical for master weights, optimiser state, weight
- * pushes and checkpoints: one flat array ("image") of n_param elements, tensor after tensor, no gaps. q, k and v
- * stand side by side (weights, then biases), gate beside up, so a fused product reads or writes one region. */
+ * Letters as in docs/letters.md. The order of the tensor table is canonical for master weights, optimiser
+ * state, weight pushes and checkpoints: one flat array ("image") of n_param elements, tensor after tensor, no
+ * gaps. q, k and v stand side by side (weights, then biases), gate beside up, so a fused product reads or
+ * writes one region. */
 #ifndef COMMON_MODEL_DIMS_H
 #define COMMON_MODEL_DIMS_H
 
@@ -33,14 +34,15 @@ struct dims {
     int32_t eos[DIMS_MAX_EOS]; /* eos_token_id of config.json, one or several */
 };
 
-/* Read and check `dir`/config.json. ERR_NOENT, ERR_FORMAT, ERR_UNSUPPORTED (another architecture, a sliding window in
- * use, an unknown rope scaling ...); the words name the file and the field. */
+/* Read and check `dir`/config.json. ERR_NOENT, ERR_FORMAT, ERR_UNSUPPORTED (another architecture, a sliding
+ * window in use, an unknown rope scaling ...); the words name the file and the field. */
 enum err dims_read(const char *dir, struct dims *ret_dims, struct why *why) MUST_CHECK;
 
 /* The same from the bytes of a config.json; name stands in the words. A node gets them in its welcome. */
 enum err dims_parse(struct span json, const char *name, struct dims *ret_dims, struct why *why) MUST_CHECK;
 
-/* The text of a config.json that transformers opens as Qwen2ForCausalLM. The caller frees it; NULL: out of memory. */
+/* The text of a config.json that transformers opens as Qwen2ForCausalLM. The caller frees it; NULL: out of
+ * memory. */
 char *dims_print(const struct dims *d);
 
 /* Write `dir`/config.json so that transformers opens it as Qwen2ForCausalLM. */
