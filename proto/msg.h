@@ -33,6 +33,10 @@ struct msg_buf {
 
 void msg_buf_done(struct msg_buf *b);
 
+/* Room for n more bytes; n bytes more. On ERR_NOMEM the buffer is as it was. */
+enum err msg_buf_reserve(struct msg_buf *b, size_t more) MUST_CHECK;
+enum err msg_buf_add(struct msg_buf *b, const void *p, size_t n) MUST_CHECK;
+
 static inline struct span msg_buf_span(const struct msg_buf *b)
 {
     return span_of(b->p, b->n);
