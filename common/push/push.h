@@ -20,10 +20,10 @@
 #include "proto/msg.h"
 #include "proto/version.h"
 
+struct loop;       /* common/svc/loop.h */
 struct net_client; /* common/svc/net.h */
-struct uv_loop_s;  /* <uv.h> */
 
-enum { PUSH_HOST_LEN = 33, PUSH_CHUNK_MIN = 4096, PUSH_CHUNK_MAX = 4 << 20 };
+enum { PUSH_HOST_LEN = 33, PUSH_CHUNK_MIN = 4096, PUSH_CHUNK_MAX = 4 << 20, PUSH_TIMEOUT_MS = 30000 };
 
 /* Which host this is, into out[PUSH_HOST_LEN]: 32 hex digits from machine id and boot id. Equal on two sides:
  * same host, same boot. force: taken instead when not empty (a setting; a test that wants the network). ""
@@ -97,17 +97,32 @@ struct push_image {
     struct version version;
     enum push_road road;
     int64_t fetch_ns;  /* first request to last byte */
-    int64_t verify_ns; /* hashing */
+    int64_t verify_ns; /* hashing, and waiting for a thread of the pool */
+    size_t bytes;      /* of the mapping; push_image_done's own */
 };
 void push_image_done(struct push_image *i);
+
+/* How a node asks the bulk address: common/svc/net in the daemons, a link with faults in tests. All on the
+ * loop's thread. */
+typedef void push_answer_fn(void *arg, enum err e, struct span frame); /* frame: borrowed, empty on error */
+struct push_link {
+    void *ctx;
+    /* Send a frame (borrowed for the call). answer is called once, later, never from within: with the reply,
+     * or with an error in bounded time. When ask itself fails, answer is not called. */
+    enum err (*ask)(void *ctx, struct span frame, push_answer_fn *answer, void *arg);
+};
+
+/* The link over a client dialled to the bulk address; borrows c. An answer that takes PUSH_TIMEOUT_MS is
+ * given up. */
+struct push_link push_link_net(struct net_client *c);
 
 struct push_fetch; /* fetch.c */
 
 struct push_fetch_opts {
-    struct uv_loop_s *loop;  /* everything below is called, and calls back, on its thread */
-    struct net_client *bulk; /* borrowed: the learner's bulk address */
-    const char *host;        /* push_host_id; "": never shared memory; copied */
-    const uint64_t *end;     /* the table of the model expected; copied */
+    struct loop *loop;     /* everything below is called, and calls back, on its thread */
+    struct push_link link; /* to the learner's bulk address */
+    const char *host;      /* push_host_id; "": never shared memory; copied */
+    const uint64_t *end;   /* the table of the model expected; copied */
     uint32_t n_tensor;
     uint64_t n_param;
     uint32_t window; /* chunks asked for at once, 1 .. 64 */
@@ -139,7 +154,8 @@ bool push_fetch_busy(const struct push_fetch *f);
 /* Bytes so far and in all of the fetch under way; 0, 0 when idle. */
 void push_fetch_progress(const struct push_fetch *f, uint64_t *ret_have, uint64_t *ret_all);
 
-/* Cancels; the memory goes once the last answer and the verifier are back, on the loop. NULL is a no-op. */
+/* Cancels. No answer may come afterwards: close the client first. A verifier still at work keeps the memory
+ * until it is back on the loop, so end before loop_destroy. NULL is a no-op. */
 void push_fetch_destroy(struct push_fetch *f);
 
 #endif
