@@ -235,7 +235,7 @@ static void verify_done(void *arg)
 }
 
 /* All bytes are here: the memory and the hashes move into a job for the pool. */
-static enum err start_verify(struct push_fetch *f, struct why *why)
+static enum err start_verify(struct push_fetch *f)
 {
     f->fetched_ns = clock_now_ns();
     struct verify *v = calloc(1, sizeof *v);
@@ -319,7 +319,7 @@ static enum err on_manifest(struct push_fetch *f, struct span frame, struct why 
     if (map_shared(f, &m)) {
         f->road = PUSH_SHM;
         f->have_bytes = image_bytes(f);
-        return start_verify(f, why);
+        return start_verify(f);
     }
     f->road = PUSH_NET;
     f->chunk_bytes = m.chunk_bytes < PUSH_CHUNK_MAX ? m.chunk_bytes : PUSH_CHUNK_MAX;
@@ -340,7 +340,7 @@ static enum err on_chunk(struct push_fetch *f, const struct slot *s, struct span
                        c.data.n, c.offset, c.version, s->bytes, s->offset);
     memcpy((uint8_t *)f->mem.p + s->offset, c.data.p, s->bytes);
     f->have_bytes += s->bytes;
-    return f->have_bytes == image_bytes(f) ? start_verify(f, why) : ERR_OK;
+    return f->have_bytes == image_bytes(f) ? start_verify(f) : ERR_OK;
 }
 
 static void on_answer(void *arg, enum err e, struct span frame)
