@@ -436,3 +436,11 @@ void push_image_done(struct push_image *i)
     push__mem_done(&m);
     *i = (struct push_image){0};
 }
+
+enum err push_image_alloc(uint64_t n_param, struct version v, struct push_image *ret)
+{
+    struct push__mem m;
+    TRY(push__mem_anon(n_param * sizeof(uint16_t), &m));
+    *ret = (struct push_image){.p = (const uint16_t *)m.p, .bytes = m.bytes, .n_param = n_param, .version = v};
+    return ERR_OK;
+}
