@@ -229,7 +229,7 @@ const struct tensor_table *worker_table(const struct worker *w)
     return &w->model[0]->table;
 }
 
-static enum err send(struct worker *w, struct letter what)
+static enum err put_letter(struct worker *w, struct letter what)
 {
     struct letter *l = malloc(sizeof *l);
     if (!l) return ERR_NOMEM;
@@ -242,18 +242,18 @@ static enum err send(struct worker *w, struct letter what)
 enum err worker_submit(struct worker *w, struct work *x, struct why *why)
 {
     x->arrived_ns = clock_now_ns();
-    enum err e = send(w, (struct letter){.kind = LETTER_WORK, .work = x});
+    enum err e = put_letter(w, (struct letter){.kind = LETTER_WORK, .work = x});
     return e ? why_set(why, e, "the engine's queue: %s", err_str(e)) : ERR_OK;
 }
 
 void worker_abort(struct worker *w, struct work *x)
 {
-    if (send(w, (struct letter){.kind = LETTER_ABORT, .work = x})) return; /* full: it ends by itself */
+    if (put_letter(w, (struct letter){.kind = LETTER_ABORT, .work = x})) return; /* full: it ends by itself */
 }
 
 void worker_pause(struct worker *w, bool pause)
 {
-    if (send(w, (struct letter){.kind = pause ? LETTER_PAUSE : LETTER_RESUME})) return;
+    if (put_letter(w, (struct letter){.kind = pause ? LETTER_PAUSE : LETTER_RESUME})) return;
 }
 
 struct load {
@@ -273,7 +273,7 @@ static void packed(void *arg)
 {
     struct load *l = arg;
     struct worker *w = l->w;
-    if (!w->closing && !l->e) l->e = send(w, (struct letter){.kind = LETTER_SWAP, .model = l->spare, .version = l->image.version});
+    if (!w->closing && !l->e) l->e = put_letter(w, (struct letter){.kind = LETTER_SWAP, .model = l->spare, .version = l->image.version});
     if (l->e) w->loading = false;
     push_image_done(&l->image);
     free(l);
