@@ -441,6 +441,7 @@ enum err push_image_alloc(uint64_t n_param, struct version v, struct push_image 
 {
     struct push__mem m;
     TRY(push__mem_anon(n_param * sizeof(uint16_t), &m));
-    *ret = (struct push_image){.p = (const uint16_t *)m.p, .bytes = m.bytes, .n_param = n_param, .version = v};
+    *ret =
+        (struct push_image){.p = (const uint16_t *)m.p, .bytes = m.bytes, .n_param = n_param, .version = v};
     return ERR_OK;
 }

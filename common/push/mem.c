@@ -35,8 +35,21 @@ enum err push__mem_anon(size_t bytes, struct push__mem *ret)
     return ERR_OK;
 }
 
-/* Lock, reserve and map an object just created. */
-static enum err fill(struct push__mem *m, uint32_t mode, int64_t gid, struct why *why)
+static enum err write_all(struct push__mem *m, const uint8_t *from, struct why *why)
+{
+    for (size_t at = 0; at < m->bytes;) {
+        ssize_t n = pwrite(m->fd, from + at, m->bytes - at, (off_t)at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0)
+            return why_set(why, n ? err_from_errno(errno) : ERR_NOSPACE, "%s: %zu bytes of shared memory: %s",
+                           m->name, m->bytes, n ? strerror(errno) : "nothing was written");
+        at += (size_t)n;
+    }
+    return ERR_OK;
+}
+
+/* Lock, fill and map an object just created. */
+static enum err fill(struct push__mem *m, const void *from, uint32_t mode, int64_t gid, struct why *why)
 {
     if (flock(m->fd, LOCK_EX | LOCK_NB))
         return why_set(why, err_from_errno(errno), "%s: lock: %s", m->name, strerror(errno));
@@ -45,24 +58,21 @@ static enum err fill(struct push__mem *m, uint32_t mode, int64_t gid, struct why
                        strerror(errno));
     if (fchmod(m->fd, (mode_t)mode)) /* after the group, and past the umask */
         return why_set(why, err_from_errno(errno), "%s: mode: %s", m->name, strerror(errno));
-    int rc = posix_fallocate(m->fd, 0, (off_t)m->bytes);
-    if (rc)
-        return why_set(why, err_from_errno(rc), "%s: %zu bytes of shared memory: %s", m->name, m->bytes,
-                       strerror(rc));
-    void *p = mmap(NULL, m->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
+    TRY(write_all(m, from, why));
+    void *p = mmap(NULL, m->bytes, PROT_READ, MAP_SHARED, m->fd, 0);
     if (p == MAP_FAILED) return why_set(why, err_from_errno(errno), "%s: map: %s", m->name, strerror(errno));
     m->p = p;
     return ERR_OK;
 }
 
-enum err push__mem_create(const char *name, size_t bytes, uint32_t mode, int64_t gid, struct push__mem *ret,
-                          struct why *why)
+enum err push__mem_create(const char *name, const void *from, size_t bytes, uint32_t mode, int64_t gid,
+                          struct push__mem *ret, struct why *why)
 {
     struct push__mem m = {.bytes = bytes};
     m.fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (m.fd < 0) return why_set(why, err_from_errno(errno), "%s: %s", name, strerror(errno));
     snprintf(m.name, sizeof m.name, "%s", name);
-    enum err e = fill(&m, mode, gid, why);
+    enum err e = fill(&m, from, mode, gid, why);
     if (e) {
         push__mem_done(&m);
         return e;

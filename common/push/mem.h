@@ -24,13 +24,14 @@ struct push__mem {
 /* "/grpo-HASHOFRUN-": what the names of a run's objects begin with, into out[PUSH__NAME_LEN]. */
 void push__mem_prefix(const char *run, char *out);
 
-/* Zero pages, private. */
+/* Zero pages, private, writable. */
 enum err push__mem_anon(size_t bytes, struct push__mem *ret) MUST_CHECK;
 
-/* A new object with all its pages reserved (a full /dev/shm is ERR_NOSPACE here, not SIGBUS later). gid -1:
- * as is. */
-enum err push__mem_create(const char *name, size_t bytes, uint32_t mode, int64_t gid, struct push__mem *ret,
-                          struct why *why) MUST_CHECK;
+/* A new object holding a copy of from[bytes], mapped read-only. It is written, not mapped and filled: the
+ * kernel then need not zero the pages first, and a full /dev/shm is ERR_NOSPACE here, not SIGBUS later. gid
+ * -1: as is. */
+enum err push__mem_create(const char *name, const void *from, size_t bytes, uint32_t mode, int64_t gid,
+                          struct push__mem *ret, struct why *why) MUST_CHECK;
 
 /* Another process's object, read-only; ERR_MISMATCH when it is smaller than bytes, ERR_INVAL for a name that
  * is not ours. */

@@ -102,7 +102,8 @@ struct push_image {
 };
 void push_image_done(struct push_image *i);
 
-/* An image of one's own, zero, writable through a cast until handed on: for weights that come from a folder. ERR_NOMEM. */
+/* An image of one's own, zero, writable through a cast until handed on: for weights that come from a folder.
+ * ERR_NOMEM. */
 enum err push_image_alloc(uint64_t n_param, struct version v, struct push_image *ret) MUST_CHECK;
 
 /* How a node asks the bulk address: common/svc/net in the daemons, a link with faults in tests. All on the

@@ -113,25 +113,24 @@ void push_source_destroy(struct push_source *s)
 
 /* ---- publishing: the trainer's thread ---- */
 
-static enum err place_image(struct push_source *s, struct image *im)
+static enum err copy_image(struct push_source *s, struct image *im, const uint16_t *image)
 {
     if (s->use_shm) {
         char name[2 * PUSH__NAME_LEN];
         snprintf(name, sizeof name, "%s%016" PRIx64 "-%" PRIu64, s->prefix, im->v.incarnation, im->v.counter);
-        if (push__mem_create(name, image_bytes(s), s->shm_mode, s->shm_gid, &im->mem, NULL) == ERR_OK)
+        if (push__mem_create(name, image, image_bytes(s), s->shm_mode, s->shm_gid, &im->mem, NULL) == ERR_OK)
             return ERR_OK;
     }
-    return push__mem_anon(image_bytes(s), &im->mem);
+    TRY(push__mem_anon(image_bytes(s), &im->mem));
+    memcpy(im->mem.p, image, image_bytes(s));
+    return ERR_OK;
 }
 
-/* Copy and hash tensor by tensor, so that most of what is hashed is still in the cache. */
-static void fill_image(struct push_source *s, struct image *im, const uint16_t *image)
+/* Of what the trainer handed over, not of the copy: a copy gone wrong is caught by the nodes. */
+static void hash_image(struct push_source *s, const uint16_t *image)
 {
-    uint16_t *to = im->mem.p;
     for (uint64_t i = 0, begin = 0; i < s->n_tensor; begin = s->end[i++]) {
-        size_t bytes = (s->end[i] - begin) * sizeof *to;
-        memcpy(to + begin, image + begin, bytes);
-        struct hash128 h = hash_bytes(to + begin, bytes);
+        struct hash128 h = hash_bytes(image + begin, (s->end[i] - begin) * sizeof *image);
         s->hash_lo[i] = h.lo;
         s->hash_hi[i] = h.hi;
     }
@@ -202,11 +201,9 @@ enum err push_source_publish(struct push_source *s, struct version v, const uint
     if (!im) return ERR_NOMEM;
     im->mem.fd = -1;
     im->v = v;
-    enum err e = place_image(s, im);
-    if (!e) {
-        fill_image(s, im, image);
-        e = write_manifest(s, im);
-    }
+    hash_image(s, image);
+    enum err e = copy_image(s, im, image);
+    if (!e) e = write_manifest(s, im);
     if (e) {
         image_free(im);
         return why_set(why, e, "push: no room for version %" PRIu64 ", %zu bytes", v.counter, image_bytes(s));
