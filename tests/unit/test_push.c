@@ -395,6 +395,29 @@ static void destroyed_while_verifying(void **state)
     assert_int_equal(r.e, ERR_CANCELLED);
 }
 
+/* A verifier of a cancelled fetch comes back while the next fetch is verified: its word counts for nothing.
+ */
+static void a_late_verifier_is_not_believed(void **state)
+{
+    (void)state;
+    struct rig r;
+    open_rig(&r, true, HOST, 2);
+    assert_int_equal(rig_publish(r.src, v1), ERR_OK);
+    assert_int_equal(rig_publish(r.src, v2), ERR_OK);
+    r.mute = true;
+    start(&r, v1);
+    deliver_one(&r);
+    push_fetch_cancel(r.f);
+    start(&r, v2);
+    deliver_one(&r);
+    run_until(&r, 2);
+    assert_int_equal(r.e, ERR_OK);
+    assert_true(version_eq(r.image.version, v2));
+    assert_true(rig_is_image(r.image.p, v2));
+    close_rig(&r);
+    assert_int_equal(r.n_done, 2);
+}
+
 static void another_model_is_refused_with_words(void **state)
 {
     (void)state;
@@ -626,6 +649,7 @@ int main(void)
         cmocka_unit_test(late_answers_fall_on_the_floor),
         cmocka_unit_test(one_fetch_at_a_time),
         cmocka_unit_test(destroyed_while_verifying),
+        cmocka_unit_test(a_late_verifier_is_not_believed),
         cmocka_unit_test(another_model_is_refused_with_words),
         cmocka_unit_test(bad_requests_are_refused),
         cmocka_unit_test(a_taken_version_outlives_its_eviction),

@@ -152,6 +152,10 @@ static void counts_are_not_believed(void **state)
         struct wire w = wire_of(lies[i]);
         assert_int_equal(wire_skip(&w), ERR_FORMAT);
     }
+    uint32_t n = 77; /* also not by one who goes item by item and would size an array after the head */
+    struct wire w = wire_of(lies[0]);
+    assert_int_equal(wire_array(&w, &n), ERR_FORMAT);
+    assert_int_equal(n, 77);
 }
 
 /* A megabyte of nested arrays: no recursion, no stack to overflow. */
