@@ -78,10 +78,18 @@ enum err dispatch_add(struct dispatch *d, const struct job *j, bool front, int64
     return ERR_OK;
 }
 
+static bool refused(const struct job *j, uint64_t node)
+{
+    const uint32_t cap = sizeof j->refused_by / sizeof *j->refused_by, n = j->n_refused < cap ? j->n_refused : cap;
+    for (uint32_t i = 0; i < n; i++)
+        if (j->refused_by[i] == node) return true;
+    return false;
+}
+
 const struct job *dispatch_take(struct dispatch *d, uint64_t node, uint32_t room_seq, uint64_t version, int64_t now_ns)
 {
     for (struct job *j = d->head; j; j = j->next) {
-        if (j->group_size > room_seq || j->min_version > version) continue;
+        if (j->group_size > room_seq || j->min_version > version || refused(j, node)) continue;
         unlink_job(d, j);
         j->state = JOB_IN_FLIGHT;
         j->node = node;
@@ -111,6 +119,39 @@ void dispatch_return(struct dispatch *d, uint64_t id, int64_t now_ns)
 {
     struct job *j = find(d, id);
     if (j && j->state == JOB_IN_FLIGHT) enqueue(d, j, true, now_ns);
+}
+
+void dispatch_refuse(struct dispatch *d, uint64_t id, uint64_t node, int64_t now_ns)
+{
+    struct job *j = find(d, id);
+    if (!j || j->state == JOB_DONE) return;
+    if (!refused(j, node)) j->refused_by[j->n_refused++ % (sizeof j->refused_by / sizeof *j->refused_by)] = node;
+    if (j->state == JOB_IN_FLIGHT && j->node == node) enqueue(d, j, true, now_ns);
+}
+
+const struct job *dispatch_hopeless(const struct dispatch *d, const uint64_t *up, uint32_t n)
+{
+    for (const struct job *j = d->head; n && j; j = j->next) {
+        uint32_t k = 0;
+        while (k < n && refused(j, up[k])) k++;
+        if (k == n) return j;
+    }
+    return NULL;
+}
+
+uint32_t dispatch_reconcile(struct dispatch *d, uint64_t node, const uint64_t *held, uint32_t n, int64_t since_ns, int64_t now_ns)
+{
+    uint32_t n_lost = 0;
+    for (uint32_t i = d->n; i-- > 0;) {
+        struct job *j = d->job[i];
+        if (j->state != JOB_IN_FLIGHT || j->node != node || j->since_ns >= since_ns) continue;
+        uint32_t k = 0;
+        while (k < n && held[k] != j->id) k++;
+        if (k < n) continue;
+        enqueue(d, j, true, now_ns);
+        n_lost++;
+    }
+    return n_lost;
 }
 
 uint32_t dispatch_lost(struct dispatch *d, uint64_t node, int64_t now_ns)

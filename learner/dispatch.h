@@ -24,6 +24,8 @@ struct job {
     uint64_t node;
     int64_t since_ns; /* in this state */
     uint32_t n_try;
+    uint64_t refused_by[8]; /* nodes that said they cannot do it; they are not asked again */
+    uint32_t n_refused;
     struct job *next; /* of the queue */
 };
 
@@ -35,7 +37,8 @@ void dispatch_destroy(struct dispatch *d);
 /* A copy of j joins the queue's end (front: before all others). ERR_EXIST: its id is known. */
 enum err dispatch_add(struct dispatch *d, const struct job *j, bool front, int64_t now_ns) MUST_CHECK;
 
-/* The first waiting job that fits into room_seq and whose min_version is at most version; it is in flight at node from now on. NULL: none. */
+/* The first waiting job that fits into room_seq, whose min_version is at most version and that this node has not refused; it is in flight at
+ * node from now on. NULL: none. */
 const struct job *dispatch_take(struct dispatch *d, uint64_t node, uint32_t room_seq, uint64_t version, int64_t now_ns);
 
 const struct job *dispatch_find(const struct dispatch *d, uint64_t id); /* NULL: unknown */
@@ -44,6 +47,16 @@ const struct job *dispatch_find(const struct dispatch *d, uint64_t id); /* NULL:
 enum err dispatch_finish(struct dispatch *d, uint64_t id, int64_t now_ns) MUST_CHECK;
 /* A group came but cannot be used: the job waits again. */
 void dispatch_return(struct dispatch *d, uint64_t id, int64_t now_ns);
+
+/* node cannot do this job: it waits for another one. */
+void dispatch_refuse(struct dispatch *d, uint64_t id, uint64_t node, int64_t now_ns);
+
+/* A waiting job that has been refused by each of up[0..n), n > 0: nobody here can do it. NULL: there is none. */
+const struct job *dispatch_hopeless(const struct dispatch *d, const uint64_t *up, uint32_t n);
+
+/* What a node says it holds: jobs in flight there since before since_ns that are not among held[0..n) were lost on the way and wait
+ * again. Returns how many. */
+uint32_t dispatch_reconcile(struct dispatch *d, uint64_t node, const uint64_t *held, uint32_t n, int64_t since_ns, int64_t now_ns);
 
 /* Every job in flight at node waits again; returns how many. */
 uint32_t dispatch_lost(struct dispatch *d, uint64_t node, int64_t now_ns);

@@ -34,6 +34,9 @@ static enum err check_tokens(const struct msg_group *m, const struct group_limit
         if (id < 0 || (uint32_t)id >= lim->n_vocab) return why_set(why, ERR_RANGE, "token id %d is outside the vocabulary", id);
         if (!isfinite(lp) || lp > 1e-3f) return why_set(why, ERR_RANGE, "a logprob of %g", (double)lp);
         if (msg_u32_at(m->version, i) > lim->version) return why_set(why, ERR_RANGE, "a version that was never published");
+        if (msg_u32_at(m->version, i) < lim->min_version)
+            return why_set(why, ERR_STALE, "drawn with version %u, at least %llu was asked for", msg_u32_at(m->version, i),
+                           (unsigned long long)lim->min_version);
     }
     return ERR_OK;
 }

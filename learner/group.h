@@ -40,7 +40,7 @@ struct group {
 /* What a group may hold; anything else is refused, for it comes from outside. */
 struct group_limits {
     uint32_t group_size, max_tok, n_vocab;
-    uint64_t version; /* newest published */
+    uint64_t version, min_version; /* newest published; least that was asked for */
 };
 
 /* Check and copy. ERR_FORMAT or ERR_RANGE with words; an aborted completion is ERR_CANCELLED. The caller owns *ret_group. */

@@ -8,6 +8,7 @@
 #include "learner/service.h"
 #include "proto/msg.h"
 
+#define MAX_HELD 1024 /* jobs of one beat (schema.def) */
 
 static void reply(struct service *s, struct net_req *req, enum err e)
 {
@@ -140,6 +141,22 @@ static void on_ask(struct service *s, struct net_req *req, struct span frame)
 
 /* -- group ------------------------------------------------------------------------------------------------------------- */
 
+/* A job that every node here has refused ends the run: waiting would be for ever. */
+static enum err give_up_if_hopeless(struct service *s, struct span words)
+{
+    uint64_t up[256];
+    uint32_t n = 0;
+    for (const struct node *x = s->nodes.head; x && n < 256; x = x->next)
+        if (node_is_up(x)) up[n++] = x->id;
+    const struct job *j = dispatch_hopeless(s->dispatch, up, n);
+    if (!j) return ERR_OK;
+    log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do job %llu: %.*s", (unsigned long long)j->id, (int)(words.n < 200 ? words.n : 200),
+              (const char *)words.p);
+    s->exit_code = 1;
+    service_stop(s);
+    return ERR_OK;
+}
+
 static enum err take_group(struct service *s, struct span frame, struct node **ret_node, struct why *why)
 {
     struct msg_group m;
@@ -150,7 +167,13 @@ static enum err take_group(struct service *s, struct span frame, struct node **r
     if (m.incarnation != s->incarnation) return why_set(why, ERR_STALE, "the group is of another incarnation");
     const struct job *j = dispatch_find(s->dispatch, m.job_id);
     if (!j || j->state == JOB_DONE) return why_set(why, ERR_STALE, "the job is done already");
-    const struct group_limits lim = {j->group_size, s->conf->max_completion_length, s->dims.n_vocab, s->version};
+    if (m.why.n) {
+        dispatch_refuse(s->dispatch, m.job_id, m.node_id, clock_now_ns());
+        log_event(LOG_LEVEL_WARN, "job_refused", "job %llu by %s: %.*s", (unsigned long long)m.job_id, *ret_node ? (*ret_node)->name : "unknown node",
+                  (int)(m.why.n < 200 ? m.why.n : 200), (const char *)m.why.p);
+        return give_up_if_hopeless(s, m.why);
+    }
+    const struct group_limits lim = {j->group_size, s->conf->max_completion_length, s->dims.n_vocab, s->version, j->min_version};
     enum err e = group_read(&m, &lim, &g, why);
     if (e) {
         s->n_bad++;
@@ -183,6 +206,17 @@ static void on_group(struct service *s, struct net_req *req, struct span frame)
 
 /* -- beat, bye, peers --------------------------------------------------------------------------------------------------- */
 
+/* A job whose answer never arrived would wait for ever: the node lists what it holds. Young ones may still be on the way. */
+static void find_lost(struct service *s, const struct node *n, struct msg_arr jobs)
+{
+    uint64_t held[MAX_HELD];
+    if (jobs.n >= MAX_HELD) return; /* the list may be cut */
+    msg_arr_copy(jobs, sizeof *held, held);
+    const int64_t now = clock_now_ns(), grace = 2 * (int64_t)s->conf->beat_ms * NS_PER_MS + NS_PER_S;
+    const uint32_t k = dispatch_reconcile(s->dispatch, n->id, held, jobs.n, now - grace, now);
+    if (k) log_event(LOG_LEVEL_WARN, "jobs_lost", "%s does not hold %u of its jobs: they wait again", n->name, k);
+}
+
 static void on_beat(struct service *s, struct net_req *req, struct span frame)
 {
     struct msg_beat m;
@@ -199,7 +233,9 @@ static void on_beat(struct service *s, struct net_req *req, struct span frame)
     n->tok_per_s = m.tok_per_s;
     n->swap_ms = m.swap_ms;
     n->stall_us = m.stall_us;
+    find_lost(s, n, m.jobs);
     say_idle(s, req, n, s->conf->beat_ms);
+    rpc__serve(s);
 }
 
 static void lose(struct service *s, struct node *n, const char *event)

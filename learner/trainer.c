@@ -186,26 +186,45 @@ static enum err forward_all(struct trainer *t, const struct model *m, const stru
     return ERR_OK;
 }
 
-/* Where the numbers stopped being finite: the first weight, else the first hidden state. */
-static enum err diagnose(struct trainer *t, struct why *why)
+static enum err is_finite(struct trainer *t, const float *x, uint64_t n, bool *ret)
+{
+    double ss = 0;
+    TRY(t->ops->sum_sq(t->dev, NULL, x, n, t->w.sum_sq));
+    TRY(t->dev->mem->copy_out(t->dev, NULL, &ss, t->w.sum_sq, sizeof ss));
+    *ret = isfinite(ss);
+    return ERR_OK;
+}
+
+/* Where the numbers stopped being finite: the first weight, else the first layer whose output is not, found by running the
+ * micro-batch's forward pass once more. */
+static enum err diagnose(struct trainer *t, const struct micro *mi, struct why *why)
 {
     const struct tensor_table *tt = &t->policy->table;
-    double ss = 0;
+    const uint64_t n_x = (uint64_t)mi->n_row * t->dims.n_embd;
+    bool ok = true;
     for (uint32_t i = 0; i < tt->n; i++) {
         const struct tensor_info *ti = &tt->t[i];
-        TRY(t->ops->sum_sq(t->dev, NULL, t->optim.master + ti->offset, (uint64_t)ti->rows * ti->cols, t->w.sum_sq));
-        TRY(t->dev->mem->copy_out(t->dev, NULL, &ss, t->w.sum_sq, sizeof ss));
-        if (!isfinite(ss))
+        TRY(is_finite(t, t->optim.master + ti->offset, (uint64_t)ti->rows * ti->cols, &ok));
+        if (!ok)
             return why_set(why, ERR_NONFINITE, "the loss is not finite: weight %s (layer %u) is not; the weights are kept",
                            ti->name, ti->layer);
     }
-    return why_set(why, ERR_NONFINITE, "the loss is not finite though every weight is: activations overflow; the weights are kept");
+    TRY(forward_embed(t->policy, NULL, &mi->b, t->w.x));
+    for (uint32_t i = 0; i < t->dims.n_layer; i++) {
+        TRY(forward_layer(t->policy, NULL, &mi->b, &t->kv, i, t->w.x, &t->act[i]));
+        TRY(is_finite(t, t->w.x, n_x, &ok));
+        if (!ok)
+            return why_set(why, ERR_NONFINITE, "the loss is not finite: the output of layer %u overflows, every weight is finite; the weights "
+                           "are kept", i);
+    }
+    return why_set(why, ERR_NONFINITE, "the loss is not finite: hidden states are, so the logits or an input of the loss (old logprobs, "
+                   "advantages) are not; the weights are kept");
 }
 
-static enum err check_finite(struct trainer *t, const struct micro_out *out, struct why *why)
+static enum err check_finite(struct trainer *t, const struct micro *mi, const struct micro_out *out, struct why *why)
 {
     for (uint32_t j = 0; j < out->n; j++)
-        if (!isfinite(out->loss[j])) return diagnose(t, why);
+        if (!isfinite(out->loss[j])) return diagnose(t, mi, why);
     return ERR_OK;
 }
 
@@ -251,7 +270,7 @@ enum err trainer_grad(struct trainer *t, const struct sample *s, uint32_t n, con
         TRY(batcher_fill(t->batcher, s, first, n, &mi, why));
         TRY(run_micro(t, &mi, o));
         TRY(batcher_read(t->batcher, &mi, &out));
-        TRY(check_finite(t, &out, why));
+        TRY(check_finite(t, &mi, &out, why));
         loss_stats_add(&r.loss, s, &out);
         offset = scatter(&mi, s, out.lp, offset, ret_lp);
         first += mi.n_sample;

@@ -31,7 +31,7 @@ static json_t *status_json(struct service *s)
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:i, s:i, s:i, s:i, s:f, s:I, s:I, s:I, s:f, s:f, s:f}",
                      "daemon", "rollout", "version", GRPO_VERSION, "name", s->name, "device", s->dev->name, "numerics", s->dev->numerics,
                      "model", s->model_from, "learner", url, "link", state, "incarnation", (json_int_t)s->version.incarnation, "policy_version",
-                     (json_int_t)s->version.counter, "paused", s->paused, "draining", s->draining, "running", (int)st.n_running, "waiting",
+                     (json_int_t)s->version.counter, "paused", s->paused || s->learner_paused, "draining", s->draining, "running", (int)st.n_running, "waiting",
                      (int)st.n_waiting, "kv_free_blocks", (int)st.n_free_block, "kv_blocks", (int)st.n_block, "tok_per_s", s->tok_per_s,
                      "generated_tokens", (json_int_t)st.gen_tok, "prefilled_tokens", (json_int_t)st.prefill_tok, "groups",
                      (json_int_t)s->n_group, "swap_s", clock_s(s->last_swap_ns), "stall_s", clock_s(s->last_stall_ns), "uptime_s",
@@ -81,14 +81,6 @@ static json_t *metrics_json(struct service *s)
     return json_pack("{s:s}", "prometheus", t);
 }
 
-static void pause_all(struct service *s, bool pause)
-{
-    s->paused = pause;
-    if (s->worker) worker_pause(s->worker, pause);
-    if (!pause && s->link) link_more(s->link);
-    service__status(s);
-}
-
 static void on_verb(struct service *s, struct ctl_req *req, const struct msg_ctl *m)
 {
     if (msg_str_eq(m->verb, "status")) return answer(req, ERR_OK, NULL, status_json(s));
@@ -97,7 +89,7 @@ static void on_verb(struct service *s, struct ctl_req *req, const struct msg_ctl
     if (msg_str_eq(m->verb, "conf")) return answer(req, ERR_OK, NULL, conf_json(s));
     if (msg_str_eq(m->verb, "metrics")) return answer(req, ERR_OK, NULL, metrics_json(s));
     if (msg_str_eq(m->verb, "pause") || msg_str_eq(m->verb, "resume")) {
-        pause_all(s, msg_str_eq(m->verb, "pause"));
+        service__pause(s, msg_str_eq(m->verb, "pause"), s->learner_paused);
         return answer(req, ERR_OK, NULL, status_json(s));
     }
     if (msg_str_eq(m->verb, "drain")) {
@@ -116,6 +108,7 @@ static void on_job(struct service *s, struct ctl_req *req, struct span frame)
     struct why why = {0};
     struct work *w = NULL;
     enum err e = msg_get_job(frame, &j, &why);
+    if (!e && s->draining) e = why_set(&why, ERR_BUSY, "this node is draining");
     if (!e && (!s->worker || !s->version.incarnation)) e = why_set(&why, ERR_AGAIN, "no model is loaded yet");
     if (!e) e = intake_job(&j, s->dims.eos, s->dims.n_eos, &w, &why);
     struct owner_ctl *o = e ? NULL : calloc(1, sizeof *o);

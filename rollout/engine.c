@@ -209,10 +209,12 @@ struct version engine_version(const struct engine *e)
     return e->version;
 }
 
-void engine_abort(struct engine *e, struct work *w)
+void engine_abort(struct engine *e, const struct work *w)
 {
-    (void)e;
-    w->aborted = true;
+    for (struct work *x = e->active; x; x = x->next)
+        if (x == w) x->aborted = true;
+    for (struct work *x = e->waiting; x; x = x->next)
+        if (x == w) x->aborted = true;
 }
 
 void engine_abort_all(struct engine *e)

@@ -39,8 +39,9 @@ enum err engine_submit(struct engine *e, struct work *w, struct why *why) MUST_C
 void engine_swap(struct engine *e, const struct model *m, struct version v);
 struct version engine_version(const struct engine *e);
 
-/* End a work before its time; it comes out of the next engine_step as finished, its blocks free. */
-void engine_abort(struct engine *e, struct work *w);
+/* End a work before its time; it comes out of the next engine_step as finished, its blocks free. w is only compared: one that has left the
+ * engine already, even one that is freed, is no error. */
+void engine_abort(struct engine *e, const struct work *w);
 void engine_abort_all(struct engine *e);
 
 /* Is there anything to do now? */

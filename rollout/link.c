@@ -89,12 +89,24 @@ static void send_group(struct held *h)
     h->sending = true;
 }
 
+static void on_refusal_ack(void *arg, enum err e, struct span reply)
+{
+    (void)arg, (void)e, (void)reply; /* lost or not: a beat no longer lists the job */
+}
+
+/* Tell the learner that a job cannot be done here, so that another node gets it. */
+static void refuse(struct link *k, uint64_t job_id, const char *words)
+{
+    const struct msg_group g = {.node_id = k->node_id, .job_id = job_id, .incarnation = k->incarnation, .why = span_str(words)};
+    log_event(LOG_LEVEL_WARN, "job_refused", "job %llu: %s", (unsigned long long)job_id, words);
+    if (CALL(k, group, g, CALL_WAIT_MS, on_refusal_ack, k)) return;
+}
+
 void link_done(struct link *k, struct work *w)
 {
     struct held *h = w->owner;
     if (w->e || (w->want.incarnation && w->want.incarnation != k->incarnation)) {
-        if (w->e && w->e != ERR_CANCELLED)
-            log_event(LOG_LEVEL_WARN, "job_refused", "job %llu: %s", (unsigned long long)w->job_id, why_str(&w->why, w->e));
+        if (w->e && w->e != ERR_CANCELLED && w->want.incarnation == k->incarnation) refuse(k, w->job_id, why_str(&w->why, w->e));
         forget(h);
         ask(k);
         return;
@@ -119,7 +131,7 @@ static void offer_again(struct link *k)
 
 static void take_job(struct link *k, struct span frame)
 {
-    struct msg_job j;
+    struct msg_job j = {0};
     struct why why = {0};
     struct work *w = NULL;
     enum err e = msg_get_job(frame, &j, &why);
@@ -132,7 +144,7 @@ static void take_job(struct link *k, struct span frame)
         e = service__submit(k->s, w, &why);
     }
     if (e) {
-        log_event(LOG_LEVEL_WARN, "job_refused", "%s", why_str(&why, e));
+        refuse(k, j.job_id, why_str(&why, e));
         work_destroy(w);
         free(h);
         return;
@@ -148,10 +160,7 @@ static void hear_idle(struct link *k, const struct msg_idle *i)
         log_event(LOG_LEVEL_INFO, "drain", "asked by the learner");
         k->s->draining = true;
     }
-    if (i->pause != k->s->paused && k->s->worker) {
-        k->s->paused = i->pause;
-        worker_pause(k->s->worker, i->pause);
-    }
+    service__pause(k->s, k->s->paused, i->pause);
     fetch(k);
 }
 
@@ -211,7 +220,7 @@ static void ask(struct link *k)
     struct service *s = k->s;
     struct why why = {0};
     if (!k->net && dial(k, &why)) return later(k, 1000);
-    if (k->state != READY || k->asking || k->leaving || s->draining || s->paused || !room(k)) return;
+    if (k->state != READY || k->asking || k->leaving || s->draining || s->paused || s->learner_paused || !room(k)) return;
     if (s->version.incarnation != k->incarnation) return;
     const struct msg_ask m = {.node_id = k->node_id, .room_seq = room(k), .incarnation = s->version.incarnation, .version = s->version.counter};
     k->asking = CALL(k, ask, m, ASK_WAIT_MS, on_ask_reply, k) == ERR_OK;
@@ -428,6 +437,7 @@ static void on_bye(void *arg, enum err e, struct span reply)
 void link_bye(struct link *k)
 {
     uint64_t jobs[1024];
+    if (k->leaving) return;
     k->leaving = true;
     const struct msg_bye m = {.node_id = k->node_id, .jobs = msg_arr_of(jobs, list_jobs(k, jobs, 1024))};
     if (k->state != READY || CALL(k, bye, m, 1000, on_bye, k)) leave(k);

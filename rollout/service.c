@@ -23,8 +23,20 @@ void service__status(struct service *s)
     if (s->link) link_look(s->link, &state, &jobs, &unsent, &url);
     if (s->link && strcmp(state, "ready")) daemon_status("waiting for the learner at %s", url);
     else
-        daemon_status("%s%spolicy version %llu, %u sequences, %.0f tokens/s", s->paused ? "paused, " : "", s->draining ? "draining, " : "",
+        daemon_status("%s%spolicy version %llu, %u sequences, %.0f tokens/s", s->paused || s->learner_paused ? "paused, " : "", s->draining ? "draining, " : "",
                       (unsigned long long)s->version.counter, s->n_inflight, s->tok_per_s);
+}
+
+void service__pause(struct service *s, bool here, bool by_learner)
+{
+    const bool was = s->paused || s->learner_paused;
+    s->paused = here;
+    s->learner_paused = by_learner;
+    const bool is = here || by_learner;
+    if (was == is) return;
+    if (s->worker) worker_pause(s->worker, is);
+    if (!is && s->link) link_more(s->link);
+    service__status(s);
 }
 
 enum err service__submit(struct service *s, struct work *w, struct why *why)
@@ -73,6 +85,7 @@ enum err service__need_worker(struct service *s, const struct dims *d, const cha
     const struct worker_events ev = {.arg = s, .on_done = on_done, .on_swapped = on_swapped, .on_fatal = on_fatal};
     TRY(worker_create(s->loop, s->dev, d, &o, &ev, &s->worker, why));
     s->dims = *d;
+    if (s->paused || s->learner_paused) worker_pause(s->worker, true);
     snprintf(s->model_from, sizeof s->model_from, "%s", from);
     return ERR_OK;
 }
@@ -100,6 +113,18 @@ static void control_path(const struct service *s, char *out, size_t cap)
     else snprintf(out, cap, "/tmp/grpo-rollout-%d.sock", (int)getpid());
 }
 
+/* Everything is out of the engine; groups on their way to the learner are waited for. */
+static void drained(struct service *s)
+{
+    const char *state, *url;
+    uint32_t jobs = 0, unsent = 0;
+    if (s->link) link_look(s->link, &state, &jobs, &unsent, &url);
+    if (jobs) return;
+    log_event(LOG_LEVEL_INFO, "drained", "nothing is left to do");
+    if (s->link) link_bye(s->link);
+    else loop_stop(s->loop);
+}
+
 static void on_tick(void *arg)
 {
     struct service *s = arg;
@@ -110,7 +135,7 @@ static void on_tick(void *arg)
     s->last_tok = st.gen_tok;
     s->last_tick_ns = now;
     service__status(s);
-    if (s->draining && !s->n_inflight && s->link) link_bye(s->link);
+    if (s->draining && !s->n_inflight) drained(s);
 }
 
 static bool alive(void *arg)

@@ -25,7 +25,8 @@ struct service {
     uint32_t n_inflight;    /* sequences given to the engine and not back */
     uint64_t n_group, n_swap;
     int64_t started_ns, last_swap_ns, last_stall_ns;
-    bool paused, draining, fatal;
+    bool paused, learner_paused; /* by grpoctl here; by the learner. Either one holds */
+    bool draining, fatal;
     double tok_per_s; /* over the last tick */
     uint64_t last_tok;
     int64_t last_tick_ns;
@@ -46,6 +47,8 @@ enum err service__need_worker(struct service *s, const struct dims *d, const cha
 /* Hand a job to the engine; owner: a struct owner_*, first member enum owner. */
 enum err service__submit(struct service *s, struct work *w, struct why *why) MUST_CHECK;
 void service__status(struct service *s);
+/* Set both reasons to stand still. */
+void service__pause(struct service *s, bool here, bool by_learner);
 
 /* Who asked for a work: the first member of what work.owner points at. */
 enum owner { OWNER_LINK, OWNER_CTL };
