@@ -259,7 +259,7 @@ static bool is_no_unit(const char *word)
 {
     static const char *const words[] = {"or",    "and",     "to",   "by",   "over",   "times",   "plus",    "minus",    "negative", "not",
                                         "mod",   "choose",  "half", "base", "dozen",  "hundred", "percent", "thousand", "million",  "billion",
-                                        "about", "million", "x",    "y",    "z",      "n",       "pi",      "than",     "least",    "most",
+                                        "about", "x",      "y",    "z",     "n",       "pi",   "than",     "least",    "most",
                                         NULL};
     return in_list(word, words);
 }
