@@ -100,6 +100,13 @@ const struct job *dispatch_take(struct dispatch *d, uint64_t node, uint32_t room
     return NULL;
 }
 
+const struct job *dispatch_too_big(const struct dispatch *d, uint64_t node, uint32_t room_seq, uint64_t version)
+{
+    for (const struct job *j = d->head; j; j = j->next)
+        if (j->group_size > room_seq && j->min_version <= version && !refused(j, node)) return j;
+    return NULL;
+}
+
 const struct job *dispatch_find(const struct dispatch *d, uint64_t id)
 {
     return find(d, id);

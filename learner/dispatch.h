@@ -41,6 +41,9 @@ enum err dispatch_add(struct dispatch *d, const struct job *j, bool front, int64
  * node from now on. NULL: none. */
 const struct job *dispatch_take(struct dispatch *d, uint64_t node, uint32_t room_seq, uint64_t version, int64_t now_ns);
 
+/* The first waiting job that dispatch_take would give to node if it had more room than room_seq. NULL: none. */
+const struct job *dispatch_too_big(const struct dispatch *d, uint64_t node, uint32_t room_seq, uint64_t version);
+
 const struct job *dispatch_find(const struct dispatch *d, uint64_t id); /* NULL: unknown */
 
 /* A whole group came for this job. ERR_STALE: it is done already, or unknown. */

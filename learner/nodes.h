@@ -16,6 +16,8 @@ struct node {
     bool exact;         /* its numerics are the learner's */
     bool silent;        /* its lease ran out; cleared when it is heard again */
     bool drain;
+    uint32_t max_seq;   /* sequences it runs at once */
+    bool too_small;     /* for a whole group, and that has been said */
     int64_t joined_ns, heard_ns;
     struct version have;
     struct net_req *ask; /* parked; NULL: none */

@@ -65,6 +65,7 @@ static void on_hello(struct service *s, struct net_req *req, struct span frame)
     msg_str_copy(m.name, n->name, sizeof n->name);
     msg_str_copy(m.numerics, n->numerics, sizeof n->numerics);
     n->exact = !strcmp(n->numerics, s->dev->numerics);
+    n->max_seq = m.max_seq;
     hear(n, clock_now_ns());
     log_event(LOG_LEVEL_INFO, "node_joined", "%s from %s, node %llu%s", n->name, n->addr, (unsigned long long)n->id,
               n->exact ? "" : ", other numerics: its logprobs will not be bit-equal");
@@ -101,11 +102,46 @@ static void say_job(struct service *s, struct net_req *req, const struct job *j)
     reply(s, req, msg_put_job(&m, &s->buf));
 }
 
+/* A job that every node here has refused ends the run: waiting would be for ever. */
+static bool give_up_if_hopeless(struct service *s, struct span words)
+{
+    uint64_t up[256];
+    uint32_t n = 0;
+    for (const struct node *x = s->nodes.head; x && n < 256; x = x->next)
+        if (node_is_up(x)) up[n++] = x->id;
+    const struct job *j = dispatch_hopeless(s->dispatch, up, n);
+    if (!j) return false;
+    log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do job %llu: %.*s", (unsigned long long)j->id, (int)(words.n < 200 ? words.n : 200),
+              (const char *)words.p);
+    s->exit_code = 1;
+    service_stop(s);
+    return true;
+}
+
+/* No job fits the room that the node had when it asked. It may have more by now: let it ask again. One that will never have enough has
+ * refused the job, without being asked. */
+static void make_room(struct service *s, struct node *n)
+{
+    const struct job *j;
+    char words[160];
+    while ((j = dispatch_too_big(s->dispatch, n->id, n->ask_room, n->have.counter))) {
+        if (j->group_size <= n->max_seq) return unpark(s, n, s->conf->beat_ms);
+        snprintf(words, sizeof words, "a group of %u completions, max_num_seqs is %u at %s", j->group_size, n->max_seq, n->name);
+        if (!n->too_small) log_event(LOG_LEVEL_WARN, "job_refused", "job %llu and all like it: %s", (unsigned long long)j->id, words);
+        n->too_small = true;
+        dispatch_refuse(s->dispatch, j->id, n->id, clock_now_ns());
+        if (give_up_if_hopeless(s, span_str(words))) return;
+    }
+}
+
 static bool serve_one(struct service *s, struct node *n)
 {
     if (!n->ask || s->paused || n->drain || n->have.incarnation != s->incarnation) return false;
     const struct job *j = dispatch_take(s->dispatch, n->id, n->ask_room, n->have.counter, clock_now_ns());
-    if (!j) return false;
+    if (!j) {
+        make_room(s, n);
+        return false;
+    }
     struct net_req *req = n->ask;
     n->ask = NULL;
     say_job(s, req, j);
@@ -141,22 +177,6 @@ static void on_ask(struct service *s, struct net_req *req, struct span frame)
 
 /* -- group ------------------------------------------------------------------------------------------------------------- */
 
-/* A job that every node here has refused ends the run: waiting would be for ever. */
-static enum err give_up_if_hopeless(struct service *s, struct span words)
-{
-    uint64_t up[256];
-    uint32_t n = 0;
-    for (const struct node *x = s->nodes.head; x && n < 256; x = x->next)
-        if (node_is_up(x)) up[n++] = x->id;
-    const struct job *j = dispatch_hopeless(s->dispatch, up, n);
-    if (!j) return ERR_OK;
-    log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do job %llu: %.*s", (unsigned long long)j->id, (int)(words.n < 200 ? words.n : 200),
-              (const char *)words.p);
-    s->exit_code = 1;
-    service_stop(s);
-    return ERR_OK;
-}
-
 static enum err take_group(struct service *s, struct span frame, struct node **ret_node, struct why *why)
 {
     struct msg_group m;
@@ -171,7 +191,8 @@ static enum err take_group(struct service *s, struct span frame, struct node **r
         dispatch_refuse(s->dispatch, m.job_id, m.node_id, clock_now_ns());
         log_event(LOG_LEVEL_WARN, "job_refused", "job %llu by %s: %.*s", (unsigned long long)m.job_id, *ret_node ? (*ret_node)->name : "unknown node",
                   (int)(m.why.n < 200 ? m.why.n : 200), (const char *)m.why.p);
-        return give_up_if_hopeless(s, m.why);
+        give_up_if_hopeless(s, m.why);
+        return ERR_OK;
     }
     const struct group_limits lim = {j->group_size, s->conf->max_completion_length, s->dims.n_vocab, s->version, j->min_version};
     enum err e = group_read(&m, &lim, &g, why);

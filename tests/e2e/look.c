@@ -11,7 +11,7 @@
 #include "common/svc/ctl_sock.h"
 #include "tests/e2e/rig.h"
 
-#define ASK_MS 60000
+#define ASK_MS 20000
 
 /* -- control sockets --------------------------------------------------------------------------------------------------- */
 

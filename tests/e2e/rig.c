@@ -21,13 +21,12 @@
 #include "common/model/arith.h"
 
 #define MAX_PROC  64
-#define MAX_TEXT  4096
 #define MAX_ARG   96
 #define LOG_LINES 40
 #define LOOK_MS   10
 
 struct proc {
-    char name[64], log[256];
+    char name[64], log[256], sock[256];
     pid_t pid;
     bool ended, may_end;
     int code;
@@ -36,7 +35,7 @@ struct proc {
 static char dir[128];
 static struct proc procs[MAX_PROC];
 static int n_proc;
-static char *texts[MAX_TEXT];
+static char **texts;
 static int n_text;
 static pid_t owner; /* the test itself: a forked child must not tidy up */
 
@@ -61,6 +60,19 @@ static void print_log(const struct proc *p)
         if (text[at - 1] == '\n' && lines++ == LOG_LINES) break;
     fwrite(text + at, 1, n - at, stderr);
     free(text);
+}
+
+/* What a daemon that still answers says of itself. */
+static void print_state(const struct proc *p)
+{
+    static const char *const verbs[] = {"status", "queues", "nodes"};
+    for (unsigned i = 0; i < 3 && !p->ended && *p->sock; i++) {
+        json_t *j = rig_try_ask(p->sock, verbs[i], NULL, NULL);
+        char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(4)) : NULL;
+        if (text) fprintf(stderr, "%s: %s\n", verbs[i], text);
+        free(text);
+        json_decref(j);
+    }
 }
 
 static void kill_all(void)
@@ -90,7 +102,7 @@ void rig_fail(const char *file, int line, const char *cond, const char *fmt, ...
     va_end(ap);
     fprintf(stderr, "\n");
     if (getpid() == owner) {
-        for (int i = 0; i < n_proc; i++) print_log(&procs[i]);
+        for (int i = 0; i < n_proc; i++) print_log(&procs[i]), print_state(&procs[i]);
         kill_all();
         remove_dir();
     }
@@ -120,6 +132,7 @@ static void run_test(const struct rig_test *t)
     for (int i = 0; i < n_proc; i++) check_sanitizers(&procs[i]);
     remove_dir();
     for (int i = 0; i < n_text; i++) free(texts[i]);
+    free(texts);
 }
 
 int rig_main(int argc, char **argv, const struct rig_test *tests)
@@ -142,7 +155,9 @@ int rig_main(int argc, char **argv, const struct rig_test *tests)
 
 static const char *keep_text(char *s)
 {
-    CHECK(s && n_text < MAX_TEXT, "too many texts");
+    char **p = realloc(texts, ((size_t)n_text + 1) * sizeof *p);
+    CHECK(s && p, "out of memory");
+    texts = p;
     return texts[n_text++] = s;
 }
 
@@ -242,7 +257,7 @@ static void become(const struct proc *p, const char *program, const char *const 
     _exit(127);
 }
 
-static struct proc *spawn(const char *name, const char *env, const char *const *defaults, const char *const *args)
+static struct proc *spawn(const char *name, const char *env, const char *sock, const char *const *defaults, const char *const *args)
 {
     const char *program = getenv(env), *argv[MAX_ARG];
     int n = 0;
@@ -256,6 +271,7 @@ static struct proc *spawn(const char *name, const char *env, const char *const *
     struct proc *p = &procs[n_proc];
     snprintf(p->name, sizeof p->name, "%s", name);
     snprintf(p->log, sizeof p->log, "%s/%s-%d.log", dir, name, n_proc);
+    snprintf(p->sock, sizeof p->sock, "%s", sock);
     fflush(NULL);
     p->pid = fork();
     CHECK(p->pid >= 0, "fork: %s", strerror(errno));
@@ -268,7 +284,7 @@ struct proc *rig_learner(const char *run, const char *const *args)
 {
     const char *path = rig_path("%s", run);
     unlink(rig_path("%s/learner.addr", run)); /* of an earlier life */
-    return spawn(rig_text("learner-%s", run), "GRPO_LEARNER",
+    return spawn(rig_text("learner-%s", run), "GRPO_LEARNER", rig_learner_sock(run),
                  ARGS("--run-dir", path, "--model", rig_path("model"), "--train-data", rig_path("train.jsonl"), "--listen",
                       "tcp://127.0.0.1:0", "--threads", "1", "--prompts-per-step", "4", "--num-generations", "4", "--max-prompt-length",
                       "128", "--max-completion-length", "48", "--learning-rate", "1e-3", "--micro-batch-tokens", "1024", "--beat-ms", "100",
@@ -281,11 +297,11 @@ struct proc *rig_node(const char *name, const char *learner, const char *const *
     const char *sock = rig_sock(name);
     unlink(sock); /* of an earlier life */
     if (learner)
-        return spawn(rig_text("node-%s", name), "GRPO_ROLLOUT",
+        return spawn(rig_text("node-%s", name), "GRPO_ROLLOUT", sock,
                      ARGS("--learner", learner, "--name", name, "--control", sock, "--threads", "1", "--max-model-len", "512", "--log-level",
                           "debug"),
                      args);
-    return spawn(rig_text("node-%s", name), "GRPO_ROLLOUT",
+    return spawn(rig_text("node-%s", name), "GRPO_ROLLOUT", sock,
                  ARGS("--name", name, "--control", sock, "--threads", "1", "--max-model-len", "512", "--log-level", "debug"), args);
 }
 
