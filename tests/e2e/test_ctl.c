@@ -306,8 +306,8 @@ static void test_json_of_any_shape(void **state)
     (void)state;
     static const char *const shape[] = {
         "{\"daemon\":5,\"nodes\":\"x\",\"in_flight_by_node\":[1],\"jobs_waiting\":\"many\",\"step\":[],\"max_steps\":{},\"uptime_s\":null,\"prometheus\":\"\"}",
-        "{\"daemon\":\"learner\",\"nodes\":[1,null,{}],\"jobs_waiting\":-1e300,\"in_flight_by_node\":{\"\":null},\"step\":1e308,\"max_steps\":-1,"
-        "\"step_s\":1e308,\"prometheus\":\"\"}",
+        ("{\"daemon\":\"learner\",\"nodes\":[1,null,{}],\"jobs_waiting\":-1e300,\"in_flight_by_node\":{\"\":null},\"step\":1e308,\"max_steps\":-1,"
+         "\"step_s\":1e308,\"prometheus\":\"\"}"),
         "{\"nodes\":[{\"daemon\":1}],\"kv_blocks\":-1,\"run_dir\":\"\\u001b[2J\\u0007\",\"name\":\"\\u001b\",\"prometheus\":\"\"}"};
     for (unsigned k = 0; k < sizeof shape / sizeof *shape; k++) {
         struct fake *f = fake_start(SOCK, ANSWER, shape[k]);
