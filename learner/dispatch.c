@@ -121,6 +121,14 @@ void dispatch_return(struct dispatch *d, uint64_t id, int64_t now_ns)
     if (j && j->state == JOB_IN_FLIGHT) enqueue(d, j, true, now_ns);
 }
 
+uint32_t dispatch_need(const struct dispatch *d, uint64_t node, uint64_t version)
+{
+    uint32_t need = 0;
+    for (const struct job *j = d->head; j; j = j->next)
+        if (j->min_version <= version && !refused(j, node) && (!need || j->group_size < need)) need = j->group_size;
+    return need;
+}
+
 void dispatch_refuse(struct dispatch *d, uint64_t id, uint64_t node, int64_t now_ns)
 {
     struct job *j = find(d, id);

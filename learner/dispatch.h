@@ -48,6 +48,9 @@ enum err dispatch_finish(struct dispatch *d, uint64_t id, int64_t now_ns) MUST_C
 /* A group came but cannot be used: the job waits again. */
 void dispatch_return(struct dispatch *d, uint64_t id, int64_t now_ns);
 
+/* The least room that a waiting job needs which dispatch_take would give to node at this version if it had the room. 0: there is no such job. */
+uint32_t dispatch_need(const struct dispatch *d, uint64_t node, uint64_t version);
+
 /* node cannot do this job: it waits for another one. */
 void dispatch_refuse(struct dispatch *d, uint64_t id, uint64_t node, int64_t now_ns);
 
