@@ -100,13 +100,20 @@ static enum err decompose(struct nfc_work *w, struct span text, size_t *ret_n)
     return ERR_OK;
 }
 
-/* Compose cp[0, n) in place; how many are left. An inert character ends a stretch and stands alone: utf8proc
- * would compose over it, or with it. */
+/* An inert character; or U+11A7, which utf8proc takes for the empty final consonant of a Hangul syllable and
+ * drops. */
+static bool alone(int32_t cp)
+{
+    return cp == 0x11a7 || unicode_is_inert((uint32_t)cp);
+}
+
+/* Compose cp[0, n) in place; how many are left. What stands alone ends a stretch: utf8proc would compose over
+ * it, or with it. */
 static size_t compose(int32_t *cp, size_t n)
 {
     size_t out = 0;
     for (size_t i = 0, k; i < n; i = k) {
-        for (k = i; k < n && !unicode_is_inert((uint32_t)cp[k]); k++) continue;
+        for (k = i; k < n && !alone(cp[k]); k++) continue;
         if (k == i) {
             cp[out++] = cp[k++];
             continue;
