@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,6 +61,26 @@ struct ran run_argv(char *const *argv, const char *in)
     r.code = finish(spawn(argv, in, "stdout"));
     r.s = clock_s(clock_now_ns() - t);
     slurp("stdout", r.out, sizeof r.out);
+    slurp("stderr", r.err, sizeof r.err);
+    return r;
+}
+
+struct ran run_on_terminal(char *const *argv)
+{
+    static struct ran r;
+    const struct winsize size = {.ws_row = 40, .ws_col = 100};
+    const int fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    size_t n = 0;
+    ssize_t k;
+    assert_true(fd >= 0);
+    assert_int_equal(grantpt(fd) || unlockpt(fd) || ioctl(fd, TIOCSWINSZ, &size), 0);
+    const int held = open(ptsname(fd), O_RDWR | O_NOCTTY | O_CLOEXEC); /* else it reads as hung up before the child opens it */
+    const pid_t pid = spawn(argv, "", ptsname(fd));
+    r.code = finish(pid); /* what it shows fits in the terminal's buffer */
+    close(held);
+    while (n < sizeof r.out - 1 && (k = read(fd, r.out + n, sizeof r.out - 1 - n)) > 0) n += (size_t)k;
+    r.out[n] = 0;
+    close(fd);
     slurp("stderr", r.err, sizeof r.err);
     return r;
 }

@@ -29,6 +29,9 @@ void ctl_env(const char *extra);
 struct ran run_argv(char *const *argv, const char *in);
 #define RUN(...) run_argv((char *[]){"grpoctl", __VA_ARGS__, NULL}, "")
 
+/* The same on a terminal of 100 columns; all that it shows is in out. */
+struct ran run_on_terminal(char *const *argv);
+
 /* Start it, stdout into a file; wait for its end and return its code. */
 pid_t spawn(char *const *argv, const char *in, const char *out);
 int finish(pid_t pid);

@@ -45,6 +45,22 @@ static void test_status_for_people_and_for_programs(void **state)
     fake_stop(f);
 }
 
+static void test_colours_on_a_terminal_alone(void **state)
+{
+    (void)state;
+    struct fake *f = fake_start(SOCK, ANSWER, "{\"daemon\":\"learner\",\"run_dir\":\"\\u001b[5mblink\"}");
+    char *argv[] = {"grpoctl", "status", "--socket", SOCK, NULL};
+    struct ran r = run_on_terminal(argv);
+    assert_int_equal(r.code, 0);
+    assert_has(r.out, "\033[1mlearner \\x1b[5mblink\033[0m"); /* ours, and none of the daemon's */
+    assert_null(strstr(r.out, "\033[5m"));
+    ctl_env("NO_COLOR=1");
+    r = run_on_terminal(argv);
+    assert_has(r.out, "learner \\x1b[5mblink\r\n");
+    assert_null(strchr(r.out, '\033'));
+    fake_stop(f);
+}
+
 static void test_queues_and_nodes(void **state)
 {
     (void)state;
@@ -378,7 +394,7 @@ static void test_a_watch_outlives_a_restart(void **state)
 int main(int argc, char **argv)
 {
     if (!ctl_program(argc, argv)) return 2;
-    const struct CMUnitTest tests[] = {T(test_status_for_people_and_for_programs), T(test_queues_and_nodes), T(test_conf_and_prometheus),
+    const struct CMUnitTest tests[] = {T(test_status_for_people_and_for_programs), T(test_colours_on_a_terminal_alone), T(test_queues_and_nodes), T(test_conf_and_prometheus),
                                        T(test_a_drain_hits_the_node_meant), T(test_a_run_finds_its_own), T(test_generate), T(test_a_no_is_passed_on),
                                        T(test_a_cut_answer), T(test_nonsense), T(test_silence_and_dawdling_time_out),
                                        T(test_a_daemon_that_stands_still), T(test_json_of_any_shape), T(test_nobody_there), T(test_usage),
