@@ -67,6 +67,16 @@ static void test_metrics(void **state)
     r = RUN("metrics", "--last", "2", "--json");
     assert_string_equal(r.out, "{\"step\":2999,\"reward\":0.5,\"kl\":null,\"truncated_frac\":0.25,\"gen_s\":0.5,\"loss\":\"x\"}\n"
                                "{\"step\":3000,\"reward\":0.5,\"kl\":null,\"truncated_frac\":0.25,\"gen_s\":0.5,\"loss\":\"x\"}\n");
+    for (int last = 700; last <= 900; last++) { /* wherever a block of the file begins, whole lines come out */
+        char many[16], *some[] = {"grpoctl", "metrics", "--json", "-n", many, NULL};
+        if (last % 10 && (last < 765 || last > 795)) continue;
+        static char got[100000];
+        snprintf(many, sizeof many, "%d", last);
+        assert_int_equal(finish(spawn(some, "", "some")), 0);
+        slurp("some", got, sizeof got);
+        assert_int_equal(count(got, "\n"), last);
+        assert_int_equal(strncmp(got, "{\"step\":", 8), 0);
+    }
     char *argv[] = {"grpoctl", "metrics", "--json", NULL};
     assert_int_equal(finish(spawn(argv, "", "all")), 0);
     static char all[sizeof text];
