@@ -73,7 +73,7 @@ static void test_queues_and_nodes(void **state)
     assert_has(r.out, "at node-a                   5\n");
     assert_has(r.out, "groups waiting for rewards    1\n");
     assert_has(r.out, "batches waiting to train      4\n");
-    assert_has(r.out, "age of the oldest job         3.2 s\n");
+    assert_has(r.out, "age of the oldest waiting     3.2 s\n");
     assert_string_equal(fake_log(f), "queues ");
     fake_stop(f);
     f = fake_start(SOCK, ANSWER,
