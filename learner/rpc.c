@@ -95,8 +95,8 @@ static void give_up_if_hopeless(struct service *s)
     if (!n || s->stop) return;
     const struct job *j = dispatch_hopeless(s->dispatch, up, n);
     const uint32_t need = dispatch_need(s->dispatch, 0, UINT64_MAX);
-    if (j) log_event(LOG_LEVEL_ERROR, "job_hopeless", "every node has refused job %llu: see job_refused above", (unsigned long long)j->id);
-    else if (need > room) log_event(LOG_LEVEL_ERROR, "job_hopeless", "a group of %u completions, but no node runs more than %u sequences: raise its max_num_seqs", need, room);
+    if (j) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do job %llu: %s", (unsigned long long)j->id, j->words);
+    else if (need > room) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do jobs of %u completions: the largest max_num_seqs is %u", need, room);
     else return;
     s->exit_code = 1;
     service_stop(s);
@@ -185,7 +185,7 @@ static enum err take_group(struct service *s, struct span frame, struct node **r
     const struct job *j = dispatch_find(s->dispatch, m.job_id);
     if (!j || j->state == JOB_DONE) return why_set(why, ERR_STALE, "the job is done already");
     if (m.why.n) {
-        dispatch_refuse(s->dispatch, m.job_id, m.node_id, clock_now_ns());
+        dispatch_refuse(s->dispatch, m.job_id, m.node_id, m.why, clock_now_ns());
         log_event(LOG_LEVEL_WARN, "job_refused", "job %llu by %s: %.*s", (unsigned long long)m.job_id, *ret_node ? (*ret_node)->name : "unknown node",
                   (int)(m.why.n < 200 ? m.why.n : 200), (const char *)m.why.p);
         give_up_if_hopeless(s);
