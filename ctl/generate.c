@@ -32,6 +32,7 @@ static enum err read_prompt(char **ret_text, size_t *ret_n, struct why *why)
 {
     char *p = malloc(MAX_PROMPT + 1);
     if (!p) return ERR_NOMEM;
+    if (isatty(STDIN_FILENO) == 1) say("type the prompt; Ctrl-D ends it");
     size_t n = fread(p, 1, MAX_PROMPT + 1, stdin);
     if (n > MAX_PROMPT) {
         free(p);
@@ -125,8 +126,9 @@ static void print_texts(const struct generate *g, const struct tokenizer *t, con
             say("out of memory");
             break;
         }
+        if (r->n > 1 && i) putchar('\n');
         if (r->n > 1)
-            page_head(&p, "%s--- %u: %u tokens, %s", i ? "\n" : "", i + 1, n_tok, r->finish[i] == FINISH_EOS ? "ended by itself" : ctl_finish_name(r->finish[i]));
+            page_head(&p, "--- %u: %u tokens, %s", i + 1, n_tok, r->finish[i] == FINISH_EOS ? "ended by itself" : ctl_finish_name(r->finish[i]));
         if (p.width) page_text(&p, "", span_of(text.p, text.n), 0);
         else {
             fwrite(text.p ? text.p : "", 1, text.n, stdout);
@@ -187,7 +189,7 @@ int verb_generate(int argc, char **argv)
     struct why why = {0};
     int code;
     char *text = NULL;
-    size_t n;
+    size_t n = 0;
     const struct opt opt[] = {{"n", 'n', OPT_U32, &g.n, 1, 4096, "N", "completions (1)"},
                               {"temperature", 't', OPT_F64, &g.temperature, 0, 100, "X", "0: the likeliest token each time (1)"},
                               {"top-p", 0, OPT_F64, &g.top_p, 1e-6, 1, "X", "only tokens that make up this probability (1: all)"},

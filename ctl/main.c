@@ -20,7 +20,7 @@ static const struct verb verbs[] = {
     {"pause", verb_pause, "stand still"},
     {"resume", verb_resume, "go on after a pause"},
     {"drain", verb_drain, "let a node finish what it has, and leave"},
-    //{"generate", verb_generate, "complete a prompt on a rollout node"},
+    {"generate", verb_generate, "complete a prompt on a rollout node"},
     {"samples", verb_samples, "completions of a run, with reward and advantage"},
     {"metrics", verb_metrics, "the last steps of a run; Prometheus text"},
     //{"plot", verb_plot, "the curve of a run, on the terminal or as SVG"},

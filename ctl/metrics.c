@@ -7,7 +7,7 @@
 
 #include "ctl/ctl.h"
 
-struct metrics {
+struct view {
     struct common c;
     double n; /* < 0: not given */
     bool prometheus;
@@ -92,7 +92,7 @@ static void draw_table(struct page *p, char *text, const char *path)
 
 static int draw(struct page *p, void *arg)
 {
-    const struct metrics *m = arg;
+    const struct view *m = arg;
     struct why why = {0};
     char dir[4096], path[4200], *text = NULL;
     if (run_folder(&m->c, dir, sizeof dir, &why)) return page_fail(p, CTL_FAILED, &why);
@@ -137,7 +137,7 @@ static int prometheus(const struct common *c)
 
 int verb_metrics(int argc, char **argv)
 {
-    struct metrics m = {.n = -1};
+    struct view m = {.n = -1};
     int code;
     const struct opt opt[] = {OPTS_DOOR(m.c),
                               {"last", 'n', OPT_F64, &m.n, 0, 1e9, "N", "that many steps, 0 for all (20; with --json all)"},

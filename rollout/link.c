@@ -247,6 +247,7 @@ static void on_fetched(void *arg, enum err e, struct push_image *image, const st
         if (e != ERR_CANCELLED) later(k, FETCH_AGAIN_MS);
         return;
     }
+    const char *road = image->road == PUSH_SHM ? "shm" : "net";
     e = worker_load(k->s->worker, image, &w);
     if (e) {
         push_image_done(image);
@@ -254,6 +255,7 @@ static void on_fetched(void *arg, enum err e, struct push_image *image, const st
         later(k, FETCH_AGAIN_MS);
         return;
     }
+    k->s->road = road;
     k->loading = true;
 }
 

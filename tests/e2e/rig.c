@@ -327,6 +327,11 @@ void rig_signal(struct proc *p, int sig)
     CHECK(!kill(p->pid, sig), "%s: %s", p->name, strerror(errno));
 }
 
+void rig_may_end(struct proc *p)
+{
+    p->may_end = true;
+}
+
 static bool has_ended(void *p)
 {
     return reap(p);

@@ -77,6 +77,7 @@ void rig_signal(struct proc *p, int sig);
 void rig_kill(struct proc *p);                  /* SIGKILL, and wait for its end */
 int rig_exit_code(struct proc *p, double s);    /* waits for its end; 128 + n after signal n; a test fails after s seconds */
 void rig_stop(struct proc *p);                  /* SIGTERM; its exit code must be 0 */
+void rig_may_end(struct proc *p);               /* that it ends by itself from now on is no failure */
 bool rig_is_up(struct proc *p);
 bool rig_said(const struct proc *p, const char *words); /* is this in its log? */
 

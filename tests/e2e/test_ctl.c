@@ -19,6 +19,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/model/arith.h"
 #include "common/run/db.h"
 #include "tests/e2e/fake_daemon.h"
 
@@ -225,6 +226,47 @@ static void test_a_run_finds_its_own(void **state)
     fake_stop(p), fake_stop(q), fake_stop(its), fake_stop(other);
 }
 
+static void test_generate(void **state)
+{
+    (void)state;
+    const struct arith_opts o = {.seed = 1};
+    assert_int_equal(arith_make_model("model", &o, NULL), ERR_OK); /* ids 0, 1, 2 are ! " # in its tokenizer */
+    struct fake *f = fake_start(SOCK, GROUP, "{\"daemon\":\"rollout\",\"model\":\"model\"}");
+    struct ran r = RUN("generate", "1+2=", "--socket", SOCK);
+    assert_int_equal(r.code, 0);
+    assert_string_equal(r.out, "!\"#\n");
+    assert_has(r.err, "3 tokens");
+    assert_has(r.err, "policy version 4");
+    r = RUN("generate", "1+2=", "-n", "2", "--socket", SOCK, "--model", "model");
+    assert_string_equal(r.out, "--- 1: 3 tokens, ended by itself\n!\"#\n\n--- 2: 3 tokens, length\n!\"#\n");
+    r = run_argv((char *[]){"grpoctl", "generate", "--json", "--seed", "77", "--socket", SOCK, NULL}, "1+2=\n"); /* stdin */
+    assert_int_equal(r.code, 0);
+    assert_has(r.out, "{\"seed\":77,\"incarnation\":9,\"prompt_tokens\":[16,10,17,28],"); /* no newline in it */
+    assert_has(r.out, "\"completions\":[{\"text\":\"!\\\"#\",\"finish\":\"eos\",\"tokens\":[0,1,2],\"logprobs\":[-0.5,-0.5,-0.5],\"versions\":[4,4,4]}]}");
+    assert_int_equal(RUN("generate", "", "--socket", SOCK).code, 2);
+    assert_int_equal(RUN("generate", "x", "--seed", "-1", "--socket", SOCK).code, 2);
+    assert_int_equal(RUN("generate", "x", "--on", "learner").code, 2);
+    r = RUN("generate", "\xff", "--socket", SOCK);
+    assert_int_equal(r.code, 1);
+    assert_has(r.err, "not UTF-8");
+    r = RUN("generate", "x", "--model", "elsewhere", "--socket", SOCK);
+    assert_int_equal(r.code, 1);
+    assert_has(r.err, "elsewhere/tokenizer.json");
+    fake_stop(f);
+    static const struct {
+        enum manner m;
+        int code;
+    } bad[] = {{REFUSE, 1}, {CUT, 1}, {HANG_UP, 1}, {BABBLE, 1}, {ENDLESS, 1}, {OTHER, 1}, {SILENT, 4}, {TRICKLE, 4}, {ANSWER, 1}};
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+        f = fake_start(SOCK, bad[i].m, NULL);
+        r = RUN("generate", "x", "--model", "model", "--socket", SOCK, "--timeout", "0.3");
+        if (r.code != bad[i].code) fail_msg("manner %u: exit %d: %s", bad[i].m, r.code, r.err);
+        assert_string_equal(r.out, "");
+        assert_true(*r.err && r.s < 5);
+        fake_stop(f);
+    }
+}
+
 /* -- bad answers -------------------------------------------------------------------------------------------------------- */
 
 static char *const asking[][4] = {{"status"}, {"queues"}, {"nodes"}, {"conf"}, {"pause"}, {"resume"}, {"drain", "node-a"}, {"metrics", "--prometheus"}};
@@ -306,8 +348,8 @@ static void test_json_of_any_shape(void **state)
     (void)state;
     static const char *const shape[] = {
         "{\"daemon\":5,\"nodes\":\"x\",\"in_flight_by_node\":[1],\"jobs_waiting\":\"many\",\"step\":[],\"max_steps\":{},\"uptime_s\":null,\"prometheus\":\"\"}",
-        "{\"daemon\":\"learner\",\"nodes\":[1,null,{}],\"jobs_waiting\":-1e300,\"in_flight_by_node\":{\"\":null},\"step\":1e308,\"max_steps\":-1,"
-        "\"step_s\":1e308,\"prometheus\":\"\"}",
+        ("{\"daemon\":\"learner\",\"nodes\":[1,null,{}],\"jobs_waiting\":-1e300,\"in_flight_by_node\":{\"\":null},\"step\":1e308,\"max_steps\":-1,"
+         "\"step_s\":1e308,\"prometheus\":\"\"}"),
         "{\"nodes\":[{\"daemon\":1}],\"kv_blocks\":-1,\"run_dir\":\"\\u001b[2J\\u0007\",\"name\":\"\\u001b\",\"prometheus\":\"\"}"};
     for (unsigned k = 0; k < sizeof shape / sizeof *shape; k++) {
         struct fake *f = fake_start(SOCK, ANSWER, shape[k]);
@@ -526,7 +568,7 @@ int main(int argc, char **argv)
 {
     if (argc < 2 || !realpath(argv[1], program)) return 2;
     const struct CMUnitTest tests[] = {T(test_status_for_people_and_for_programs), T(test_queues_and_nodes), T(test_conf_and_prometheus),
-                                       T(test_a_drain_hits_the_node_meant), T(test_a_run_finds_its_own), T(test_a_no_is_passed_on),
+                                       T(test_a_drain_hits_the_node_meant), T(test_a_run_finds_its_own), T(test_generate), T(test_a_no_is_passed_on),
                                        T(test_a_cut_answer), T(test_nonsense), T(test_silence_and_dawdling_time_out),
                                        T(test_a_daemon_that_stands_still), T(test_json_of_any_shape), T(test_nobody_there), T(test_usage),
                                        T(test_a_full_disk_is_no_success), T(test_a_watch_outlives_a_restart), T(test_samples), T(test_metrics),

@@ -117,7 +117,8 @@ static void wrong_settings_of_a_learner(void)
     says(rig_learner("run", ARGS("--train-data", rig_path("bad.jsonl"))), 1, "bad.jsonl:2", "");
     write_text(rig_path("long.jsonl"), "{\"prompt\": \"1+1=\", \"answer\": \"2\"}\n{\"prompt\": \"123456789+123456789=\", \"answer\": \"1\"}\n");
     says(rig_learner("run", ARGS("--train-data", rig_path("long.jsonl"), "--max-prompt-length", "16")), 1, "long.jsonl:2", "16");
-    says(rig_learner("run", ARGS("--train-data", rig_path("long.jsonl"), "--mode", "sft")), 1, "long.jsonl:1", "solution");
+    write_text(rig_path("none.jsonl"), "{\"prompt\": \"1+1=\", \"answer\": \"2\"}\n{\"prompt\": \"1+2=\"}\n");
+    says(rig_learner("run", ARGS("--train-data", rig_path("none.jsonl"))), 1, "none.jsonl:2", "answer");
 }
 
 /* A folder and a port belong to one learner; the second one is told, and is no success. */
