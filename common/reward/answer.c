@@ -4,6 +4,7 @@
 #include "common/reward/number.h"
 #include "common/reward/reward.h"
 #include "common/reward/tex.h"
+#include "common/reward/text.h"
 
 /* Is the byte at i escaped, that is, behind an odd number of backslashes? */
 static bool escaped(struct span s, size_t i)
@@ -60,75 +61,99 @@ bool answer_extract(struct span text, struct span *ret)
     return true;
 }
 
-/* Tokens as two writers of the same text would agree on them: wrappers and braces around one token are left out,
- * \dfrac is \frac. */
-struct flat {
-    struct tex x;
-    uint64_t dropped; /* bit d: the brace open at depth d was left out */
-    unsigned depth;
+#define MAX_LIST_BYTES 4096
+#define MAX_ITEM       16
+#define MAX_LEVEL      3
+
+/* "(a, b)", "[a, b)", "\{a, b\}" or "a, b". */
+struct list {
+    struct span open, close; /* the brackets; n == 0: none */
+    struct span item[MAX_ITEM];
+    unsigned n;
 };
 
-static void push(struct flat *f, bool drop)
+static bool is_any(struct span t, const char *const *list)
 {
-    if (f->depth < 64) f->dropped = (f->dropped & ~(UINT64_C(1) << f->depth)) | (uint64_t)drop << f->depth;
-    f->depth++;
+    for (; *list; list++)
+        if (span_eq_str(t, *list)) return true;
+    return false;
 }
 
-static bool pop(struct flat *f)
+/* Split at commas that stand in no bracket but the outer one, if that is asked for. false: no list of 2 to MAX_ITEM items. */
+static bool split(struct span s, bool bracket, struct list *l)
 {
-    if (!f->depth) return false;
-    f->depth--;
-    return f->depth < 64 && (f->dropped >> f->depth & 1);
-}
-
-static struct tex_tok common_name(struct tex_tok t)
-{
-    static const char *const pair[][2] = {{"\\dfrac", "\\frac"}, {"\\tfrac", "\\frac"}, {"\\cfrac", "\\frac"},
-                                          {"\\le", "\\leq"},     {"\\ge", "\\geq"},     {"\\ne", "\\neq"}};
-    for (unsigned i = 0; i < sizeof pair / sizeof *pair; i++)
-        if (tex__is(t, pair[i][0])) t.s = span_str(pair[i][1]);
-    return t;
-}
-
-static struct tex_tok flat_next(struct flat *f)
-{
-    for (;;) {
-        const struct tex_tok t = tex__next(&f->x);
-        struct tex ahead = f->x;
-        if (tex__wrapper(t)) {
-            if (tex__is(tex__next(&ahead), "{")) {
-                f->x = ahead;
-                push(f, true);
-            }
-        } else if (tex__is(t, "{")) {
-            const struct tex_tok one = tex__next(&ahead);
-            if (!tex__wrapper(one) && tex__is(tex__next(&ahead), "}") && !tex__is(one, "{") && !tex__is(one, "}")) {
-                f->x = ahead;
-                return common_name(one);
-            }
-            push(f, false);
-            return t;
-        } else if (!tex__is(t, "}") || !pop(f)) {
-            return common_name(t);
+    static const char *const opens[] = {"(", "[", "{", "\\{", NULL}, *const closes[] = {")", "]", "}", "\\}", NULL};
+    struct tex x = tex__of(s);
+    *l = (struct list){0};
+    if (bracket) l->open = tex__next(&x).s;
+    if (bracket && (span_eq_str(l->open, "{") || !is_any(l->open, opens))) return false;
+    const uint8_t *from = x.p;
+    for (int depth = 0;;) {
+        const uint8_t *at = x.p;
+        const struct span t = tex__next(&x).s;
+        const bool last = depth == 0 && (bracket ? is_any(t, closes) : t.n == 0);
+        if (last || (depth == 0 && span_eq_str(t, ","))) {
+            if (l->n == MAX_ITEM) return false;
+            l->item[l->n++] = span_of(from, (size_t)(at - from));
+            from = x.p;
         }
+        if (last && bracket) l->close = t;
+        if (last) return l->n > 1 && tex__next(&x).s.n == 0;
+        depth += is_any(t, opens) - is_any(t, closes);
+        if (t.n == 0 || depth < 0) return false;
     }
 }
 
-static bool equal_text(struct span a, struct span b)
+static bool as_list(struct span s, struct list *l)
 {
-    struct flat fa = {.x = tex__of(a)}, fb = {.x = tex__of(b)};
-    for (;;) {
-        const struct tex_tok ta = flat_next(&fa), tb = flat_next(&fb);
-        if (!span_eq(ta.s, tb.s)) return false;
-        if (!ta.s.n) return true;
+    return s.n <= MAX_LIST_BYTES && (split(s, true, l) || split(s, false, l));
+}
+
+static bool equal(struct span a, struct span b, int level);
+
+/* Brackets keep their order; bare lists and sets, at the outermost level, do not. */
+static bool equal_lists(const struct list *a, const struct list *b, int level)
+{
+    const bool set_a = !a->open.n || span_eq_str(a->open, "\\{"), set_b = !b->open.n || span_eq_str(b->open, "\\{");
+    if (a->n != b->n || set_a != set_b) return false;
+    if (!set_a && (!span_eq(a->open, b->open) || !span_eq(a->close, b->close))) return false;
+    uint32_t used = 0;
+    for (unsigned i = 0; i < a->n; i++) {
+        unsigned k = i;
+        if (set_a && level == 0)
+            for (k = 0; k < b->n && ((used >> k & 1) || !equal(a->item[i], b->item[k], level + 1));) k++;
+        else if (!equal(a->item[i], b->item[i], level + 1))
+            return false;
+        if (k == b->n) return false;
+        used |= UINT32_C(1) << k;
     }
+    return true;
+}
+
+/* Without "x =" or "x \in" at its front. */
+static struct span unnamed(struct span s)
+{
+    struct tex x = tex__of(s);
+    const struct tex_tok name = tex__next(&x), is = tex__next(&x);
+    if (!tex__letter(name) || !(tex__is(is, "=") || tex__is(is, "\\in"))) return s;
+    return span_of(x.p, (size_t)(x.end - x.p));
+}
+
+static bool equal(struct span a, struct span b, int level)
+{
+    mpq_t qa, qb;
+    struct list la, lb;
+    mpq_inits(qa, qb, NULL);
+    const bool numbers = number__parse(a, qa) && number__parse(b, qb), same = numbers && mpq_equal(qa, qb);
+    mpq_clears(qa, qb, NULL);
+    if (numbers) return same;
+    a = unnamed(tex__trim(a));
+    b = unnamed(tex__trim(b));
+    if (level < MAX_LEVEL && as_list(a, &la) && as_list(b, &lb)) return equal_lists(&la, &lb, level);
+    return text__equal(a, b);
 }
 
 bool answer_equal(struct span a, struct span b)
 {
-    mpq_t qa, qb;
-    mpq_inits(qa, qb, NULL);
-    const bool numbers = number__parse(a, qa) && number__parse(b, qb), same = numbers && mpq_equal(qa, qb);
-    mpq_clears(qa, qb, NULL);
-    return numbers ? same : equal_text(tex__trim(a), tex__trim(b));
+    return equal(a, b, 0);
 }

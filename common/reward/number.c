@@ -24,6 +24,7 @@ struct num {
     struct tex x;
     struct tex_tok t; /* the one that comes next */
     int depth;
+    int paren; /* inside ( ), where a comma parts two items: (1,234) is a point */
 };
 
 static void next(struct num *n)
@@ -67,7 +68,7 @@ static bool grouped(struct num *n, struct digits *d)
 {
     const unsigned first = run(n, d);
     if (!first || first > 3 || d->s[0] == '0') return first;
-    const bool comma = is(n, ",") && !n->t.gap;
+    const bool comma = !n->paren && is(n, ",") && !n->t.gap;
     for (;;) {
         const struct num before = *n;
         const unsigned n_before = d->n;
@@ -205,7 +206,12 @@ static bool atom(struct num *n, mpq_t q, bool *ret_whole)
 {
     if (tex__digit(n->t) || is(n, ".")) return literal(n, q, ret_whole);
     if (is_frac(n)) return frac(n, q);
-    if (eat(n, "(")) return full(n, q) && eat(n, ")");
+    if (eat(n, "(")) {
+        n->paren++;
+        const bool ok = full(n, q);
+        n->paren--;
+        return ok && eat(n, ")");
+    }
     if (tex__wrapper(n->t)) {
         next(n);
         if (!is(n, "{")) return false;
@@ -253,7 +259,7 @@ static bool is_no_unit(const char *word)
 {
     static const char *const words[] = {"or",    "and",     "to",   "by",   "over",   "times",   "plus",    "minus",    "negative", "not",
                                         "mod",   "choose",  "half", "base", "dozen",  "hundred", "percent", "thousand", "million",  "billion",
-                                        "about", "million", "x",    "y",    "z",      "n",       "pi",      "than",     "least",    "most",
+                                        "about", "x",      "y",    "z",     "n",       "pi",   "than",     "least",    "most",
                                         NULL};
     return in_list(word, words);
 }

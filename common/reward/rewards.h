@@ -6,6 +6,8 @@
 #include "common/reward/reward.h"
 
 double accuracy__score(const struct reward_in *in);
+double cosine__score_code(const struct reward_in *in);
+double cosine__score_paper(const struct reward_in *in);
 double format__score(const struct reward_in *in);
 
 /* Is the completion's final answer the gold one? */

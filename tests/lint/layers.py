@@ -24,6 +24,7 @@ ROOMS = {
     'rollout': COMMON + ['proto'],
     'learner': COMMON + ['proto'],
     'ctl': ['common/base', 'common/svc', 'common/model', 'common/reward', 'common/run', 'proto'],
+    'docs': ['common/svc', 'rollout', 'learner'],  # the lists of settings, for the man pages
     'tests': ALL,
     'bench': ALL,
 }
@@ -46,8 +47,8 @@ LIBRARIES = {
     'gmp.h': ['common/reward/'],
     'microhttpd.h': ['rollout/http'],
     'pcre2.h': ['common/model/'],
-    'utf8proc.h': ['common/model/'],
-    'xxhash.h': ['common/base/hash.c'],
+    'utf8proc.h': ['common/model/', 'ctl/'],
+    'xxhash.h': ['common/base/hash.c', 'common/model/'],
     'immintrin.h': ['common/dev/simd.h'],
     'cuda': ['common/dev/cuda/', 'common/comm/', 'rollout/kern/cuda/', 'learner/kern/cuda/'],
 }

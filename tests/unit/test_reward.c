@@ -2,6 +2,7 @@
 /* A right answer is paid however it is written, a wrong one never, and no text is too hostile to score. */
 #include "common/reward/reward.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,7 +30,7 @@ static void the_table_is_found_by_name(void **state)
         assert_ptr_equal(reward_find(span_str(r->name)), r);
         assert_true(r->score && strlen(r->help) > 10);
     }
-    assert_true(n >= 2);
+    assert_true(n >= 4);
     assert_non_null(reward_find(span_str("accuracy")));
     assert_non_null(reward_find(span_str("format")));
     assert_null(reward_find(span_str("accurac")));
@@ -114,6 +115,27 @@ static const char *const classes[][24] = {
     {"5 million"},
     {"5\\text{ or }6", "5 or 6"},
     {"\\text{Monday}", "Monday", "\\mathrm{Monday}", " Monday."},
+    {"\\text{(C)}", "C", "(C)", "\\textbf{(C)}", "\\text{C}"},
+    {"c", "(c)"}, /* a variable; a word may be written big, a letter not */
+    {"even", "Even", "\\text{EVEN}"},
+    {"event"},
+    {"(1,234)", "(1, 234)", "\\left(1, 234\\right)", "(1.0, 468/2)"},
+    {"(1234)", "1234", "1,234"},
+    {"(3, \\frac{\\pi}{2})", "\\left( 3, \\dfrac{\\pi}{2} \\right)", "(3,\\frac\\pi2)"},
+    {"[0,1)", "[0, 1)", "\\left[0,1\\right)", "x \\in [0,1)"},
+    {"[0,1]"},
+    {"[1,0]"},
+    {"1,2,3", "3, 2, 1", "\\{1,2,3\\}", "\\{ 2, 1, 3 \\}", "x=1, x=2, x=3"},
+    {"1,2"},
+    {"1,2,2", "2,1,2"},
+    {"1,1,2"},
+    {"(1,2),(3,4)", "(3,4), (1,2)", "\\{(1,2),(3,\\frac{8}{2})\\}"},
+    {"(2,1),(3,4)"},
+    {"((1,2),(3,4))", "((1,2),(3,4.0))"},
+    {"((3,4),(1,2))"},
+    {"(1,2"},
+    {"1,2)"},
+    {"y = 2x+3", "2x + 3"},
     {"x^2+1", "x^{2} + 1", "$x^2+1$"},
     {"2\\sqrt{3}", "2\\sqrt 3", "2 \\sqrt{3}"},
     {"\\frac{\\sqrt{3}}{2}", "\\dfrac{\\sqrt{3}}{2}"},
@@ -172,6 +194,54 @@ static void format_wants_one_end_of_thought(void **state)
     assert_true(score("format", "", "") == 0.0);
 }
 
+/* A completion of n characters that ends in its answer. */
+static char *padded(size_t n, const char *character)
+{
+    static const char tail[] = "\\boxed{7}";
+    const size_t k = strlen(character);
+    char *s = malloc(n * k + sizeof tail), *p = s;
+    assert_non_null(s);
+    for (size_t i = sizeof tail - 1; i < n; i++) p = mempcpy(p, character, k);
+    memcpy(p, tail, sizeof tail);
+    return s;
+}
+
+/* Values of Open-RS's cosine_scaled_reward with the limits of its third experiment. */
+static void cosine_is_as_open_rs_has_it(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t chars;
+        double right, wrong;
+    } t[] = {{896, 0.9268, -0.0732}, {1792, 0.75, -0.25}, {2688, 0.5732, -0.4268}, {3584, 0.5, -0.5}, {5376, 0.75, -0.25}, {7168, 1, 0}, {10000, 0.5524, -0.4476}};
+    for (unsigned i = 0; i < sizeof t / sizeof *t; i++)
+        for (unsigned wide = 0; wide < 2; wide++) { /* characters, not bytes */
+            char *s = padded(t[i].chars, wide ? "\xe2\x82\xac" : "a");
+            assert_true(fabs(score("cosine", s, "7") - t[i].right) < 5e-5);
+            assert_true(fabs(score("cosine", s, "8") - t[i].wrong) < 5e-5);
+            free(s);
+        }
+    assert_true(score("cosine", "", "8") == 0.0);
+}
+
+static void cosine_is_as_the_paper_says(void **state)
+{
+    (void)state;
+    const struct reward *r = reward_find(span_str("cosine_paper"));
+    struct reward_in in = {.completion = span_str("\\boxed{7}"), .gold = span_str("7")};
+    static const struct {
+        uint32_t n_tok;
+        double right, wrong;
+    } t[] = {{0, 1, -0.5}, {1792, 0.75, -0.25}, {3584, 0.5, 0}, {7168, 0.5, 0}};
+    for (unsigned i = 0; i < sizeof t / sizeof *t; i++) {
+        in.n_tok = t[i].n_tok;
+        in.gold = span_str("7");
+        assert_true(fabs(r->score(&in) - t[i].right) < 1e-12);
+        in.gold = span_str("8");
+        assert_true(fabs(r->score(&in) - t[i].wrong) < 1e-12);
+    }
+}
+
 /* n copies of unit between head and tail. */
 static char *repeat(const char *head, const char *unit, size_t n, const char *tail)
 {
@@ -194,6 +264,7 @@ static void hostile_texts_take_linear_time(void **state)
         {"\\boxed", "{", "{}"},     {"", "{}", ""},       {"\\boxed{", "9", "}"},  {"\\boxed{", "9,", "}"},    {"", "#", ""},
         {"", "####\n", ""},         {"\\boxed{", " ", "}"}, {"\\boxed{", "\\text{", "}"}, {"\\boxed{", "\\frac", "}"}, {"\\boxed{", "1e", "}"},
         {"", "\n</think>\n", ""},   {"\\boxed{", "$", "}"}, {"\\boxed{", "{1}", "}"}, {"\\boxed{1", " {", "}"},    {"\\boxed{", "*", "}"},
+        {"\\boxed{", "(", "}"}, {"\\boxed{", "1,", "}"}, {"\\boxed{", "a", "}"},
     };
     const int64_t t0 = clock_now_ns();
     for (unsigned i = 0; i < sizeof t / sizeof *t; i++) {
@@ -229,6 +300,8 @@ int main(void)
         cmocka_unit_test(answers_are_equal_as_exact_numbers),
         cmocka_unit_test(accuracy_pays_for_the_gold_answer),
         cmocka_unit_test(format_wants_one_end_of_thought),
+        cmocka_unit_test(cosine_is_as_open_rs_has_it),
+        cmocka_unit_test(cosine_is_as_the_paper_says),
         cmocka_unit_test(hostile_texts_take_linear_time),
         cmocka_unit_test(deep_and_huge_numbers_compare_as_text),
     };
