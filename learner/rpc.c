@@ -95,8 +95,8 @@ static void give_up_if_hopeless(struct service *s)
     if (!n || s->stop) return;
     const struct job *j = dispatch_hopeless(s->dispatch, up, n);
     const uint32_t need = dispatch_need(s->dispatch, 0, UINT64_MAX);
-    if (j) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do job %llu: %s", (unsigned long long)j->id, j->words);
-    else if (need > room) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do jobs of %u completions: the largest max_num_seqs is %u", need, room);
+    if (j) log_event(LOG_LEVEL_ERROR, "job_hopeless", "every node has refused job %llu: %s", (unsigned long long)j->id, j->words);
+    else if (need > room) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do a group of %u completions: the largest max_num_seqs is %u", need, room);
     else return;
     s->exit_code = 1;
     service_stop(s);
@@ -168,7 +168,7 @@ static void on_ask(struct service *s, struct net_req *req, struct span frame)
     n->ask_room = m.room_seq;
     if (serve_one(s, n)) return;
     /* Behind: say so, and let it fetch. */
-    if (n->have.incarnation != s->incarnation || n->have.counter != s->version || s->paused || n->drain) unpark(s, n, 20, 0);
+    if (n->have.incarnation != s->incarnation || n->have.counter < s->version || s->paused || n->drain) unpark(s, n, 20, 0);
     give_up_if_hopeless(s);
 }
 
@@ -201,7 +201,9 @@ static enum err take_group(struct service *s, struct span frame, struct node **r
         give_up_if_hopeless(s);
         return ERR_OK;
     }
-    const struct group_limits lim = {j->group_size, s->conf->max_completion_length, s->dims.n_vocab, s->version, j->min_version};
+    /* a node may have fetched, and drawn with, a version whose letter has not reached this thread */
+    const struct group_limits lim = {j->group_size, s->conf->max_completion_length, s->dims.n_vocab, push_source_newest(s->source).counter,
+                                     j->min_version};
     enum err e = group_read(&m, &lim, &g, why);
     if (e) {
         s->n_bad++;
