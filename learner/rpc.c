@@ -95,8 +95,8 @@ static void give_up_if_hopeless(struct service *s)
     if (!n || s->stop) return;
     const struct job *j = dispatch_hopeless(s->dispatch, up, n);
     const uint32_t need = dispatch_need(s->dispatch, 0, UINT64_MAX);
-    if (j) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do job %llu: %s", (unsigned long long)j->id, j->words);
-    else if (need > room) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do jobs of %u completions: the largest max_num_seqs is %u", need, room);
+    if (j) log_event(LOG_LEVEL_ERROR, "job_hopeless", "every node has refused job %llu: %s", (unsigned long long)j->id, j->words);
+    else if (need > room) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do a group of %u completions: the largest max_num_seqs is %u", need, room);
     else return;
     s->exit_code = 1;
     service_stop(s);
