@@ -77,7 +77,7 @@ int ctl_group_read(struct span frame, const char *from, uint32_t n, struct ctl_g
     enum err e = msg_get_group(frame, &m, &inner);
     if (!e && m.why.n) {
         msg_str_copy(m.why, words, sizeof words);
-        why_set(why, ERR_INVAL, "%s", words);
+        why_set(why, ERR_INVAL, "%s", *words ? words : "the node cannot do this");
         return CTL_FAILED;
     }
     if (!e) e = check(&m, n, &total, &inner);

@@ -168,7 +168,7 @@ static void on_ask(struct service *s, struct net_req *req, struct span frame)
     n->ask_room = m.room_seq;
     if (serve_one(s, n)) return;
     /* Behind: say so, and let it fetch. */
-    if (n->have.incarnation != s->incarnation || n->have.counter != s->version || s->paused || n->drain) unpark(s, n, 20, 0);
+    if (n->have.incarnation != s->incarnation || n->have.counter < s->version || s->paused || n->drain) unpark(s, n, 20, 0);
     give_up_if_hopeless(s);
 }
 
@@ -191,7 +191,9 @@ static enum err take_group(struct service *s, struct span frame, struct node **r
         give_up_if_hopeless(s);
         return ERR_OK;
     }
-    const struct group_limits lim = {j->group_size, s->conf->max_completion_length, s->dims.n_vocab, s->version, j->min_version};
+    /* a node may have fetched, and drawn with, a version whose letter has not reached this thread */
+    const struct group_limits lim = {j->group_size, s->conf->max_completion_length, s->dims.n_vocab, push_source_newest(s->source).counter,
+                                     j->min_version};
     enum err e = group_read(&m, &lim, &g, why);
     if (e) {
         s->n_bad++;

@@ -39,6 +39,12 @@ static void step_done(struct step *st)
     free(st->s), free(st->c), free(st->lp), free(st->ref), free(st->score), free(st->reward), free(st->sol);
 }
 
+/* To the bit what a node computes from the fp32 of its job: the reciprocal of a double would often be another number. */
+static float inv_temp(const struct train *t)
+{
+    return 1 / (float)t->conf->temperature;
+}
+
 static bool stopping(const struct train *t)
 {
     return atomic_load((atomic_bool *)t->stop);
@@ -251,7 +257,7 @@ static enum err measure_mismatch(struct train *t, const struct step *st, struct 
         for (uint32_t i = 0; i < st->n; i++)
             for (uint32_t j = 0; j < st->c[i]->n_tok; j++) n_with += covered(st->c[i], j, v);
         if (!n_with || push_source_take(t->source, (struct version){t->incarnation, v}, &image)) continue;
-        enum err e = trainer_score(t->trainer, image, st->s, st->n, (float)(1 / t->conf->temperature), st->score, why);
+        enum err e = trainer_score(t->trainer, image, st->s, st->n, inv_temp(t), st->score, why);
         push_source_give(t->source, (struct version){t->incarnation, v});
         if (e) return e;
         n += compare(st, st->score, v, &worst);
@@ -319,14 +325,14 @@ static enum err score_reference(struct train *t, struct step *st, struct why *wh
         st->s[i].ref_lp = st->ref + at;
         at += st->s[i].n_tok;
     }
-    return trainer_score_reference(t->trainer, st->s, st->n, (float)(1 / t->conf->temperature), st->ref, why);
+    return trainer_score_reference(t->trainer, st->s, st->n, inv_temp(t), st->ref, why);
 }
 
 static enum err update_grpo(struct train *t, const struct step_batch *b, struct step *st, struct step_metrics *m, struct why *why)
 {
     const struct learner_conf *c = t->conf;
     const struct loss_opts o = {LOSS_GRPO, (float)c->epsilon, (float)(c->epsilon_high > 0 ? c->epsilon_high : c->epsilon), (float)c->beta,
-                                (float)(1 / c->temperature)};
+                                inv_temp(t)};
     struct step_result r;
     TRY(lay_out(t, b, st));
     count_completions(b, m);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "common/model/unicode_table.h"
 #include "common/model/utf8.h"
 
 static int compare(struct span a, struct span b)
@@ -139,25 +140,17 @@ static const struct added_token *longest(const struct added_set *s, const uint8_
     return best;
 }
 
-/* \w of the library's own regular expressions: letters, marks, decimal digits, connectors, joiners. */
+/* \w of the library's own expressions: letters and what counts as such, marks, decimal digits, connectors,
+ * joiners. */
 static bool is_word(uint32_t cp)
 {
-    switch (utf8proc_category((utf8proc_int32_t)cp)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-        return true;
-    default:
-        return cp == 0x200c || cp == 0x200d;
-    }
+    const struct unicode_range *new = unicode_find(unicode_new, UNICODE_N_NEW, cp);
+    const char *c = new ? new->category : utf8proc_category_string((utf8proc_int32_t)cp);
+    if (cp == 0x200c || cp == 0x200d || (cp >= 0x24b6 && cp <= 0x24e9)) return true;
+    if ((cp >= 0x1f130 && cp <= 0x1f149) || (cp >= 0x1f150 && cp <= 0x1f169) ||
+        (cp >= 0x1f170 && cp <= 0x1f189))
+        return true; /* letters in circles and squares */
+    return c[0] == 'L' || c[0] == 'M' || !strcmp(c, "Nd") || !strcmp(c, "Nl") || !strcmp(c, "Pc");
 }
 
 static bool word_before(struct span text, size_t at)

@@ -370,17 +370,29 @@ bool rig_said(const struct proc *p, const char *words)
 
 /* -- waiting ----------------------------------------------------------------------------------------------------------- */
 
-void rig_wait(bool (*cond)(void *arg), void *arg, double s, const char *what)
+static bool wait_for(bool (*cond)(void *arg), void *arg, double s, const char *what)
 {
-    const int64_t deadline = clock_now_ns() + (int64_t)(s * slow() * (double)NS_PER_S);
+    const int64_t deadline = clock_now_ns() + (int64_t)(s * (double)NS_PER_S);
     while (!cond(arg)) {
         for (int i = 0; i < n_proc; i++) {
             const bool ended = reap(&procs[i]);
             CHECK(!ended || procs[i].may_end, "%s ended with %d while the test waited for %s", procs[i].name, procs[i].code, what);
         }
-        CHECK(clock_now_ns() < deadline, "%.0f s have passed without %s", s * slow(), what);
+        if (clock_now_ns() > deadline) return false;
         nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * NS_PER_MS}, NULL);
     }
+    return true;
+}
+
+void rig_wait(bool (*cond)(void *arg), void *arg, double s, const char *what)
+{
+    const bool came = wait_for(cond, arg, s * slow(), what);
+    CHECK(came, "%.0f s have passed without %s", s * slow(), what);
+}
+
+bool rig_wait_maybe(bool (*cond)(void *arg), void *arg, double s)
+{
+    return wait_for(cond, arg, s, "something");
 }
 
 struct said {

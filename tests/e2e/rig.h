@@ -83,6 +83,7 @@ bool rig_said(const struct proc *p, const char *words); /* is this in its log? *
 
 /* Ask until cond(arg) holds; fails after s seconds, or when a daemon ends that was not told to. */
 void rig_wait(bool (*cond)(void *arg), void *arg, double s, const char *what);
+bool rig_wait_maybe(bool (*cond)(void *arg), void *arg, double s); /* false: the time is over, and that is no failure */
 void rig_wait_said(const struct proc *p, const char *words, double s);
 void rig_wait_step(const char *run, uint64_t step, double s); /* until metrics.jsonl has this step */
 
