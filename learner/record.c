@@ -67,6 +67,7 @@ enum err record_open(const char *run_dir, uint64_t step, const struct prompts *p
     if (!e) e = db_rewind(r->db, step, why);
     if (!e) e = open_lines(r, step, why);
     if (e) {
+        if (r->lines) fclose(r->lines);
         db_close(r->db);
         free(r);
         return e;

@@ -174,6 +174,16 @@ static void on_ask(struct service *s, struct net_req *req, struct span frame)
 
 /* -- group ------------------------------------------------------------------------------------------------------------- */
 
+/* A node whose group is malformed would make the same again: it is not asked for this job any more. */
+static enum err cannot_use(struct service *s, const struct node *n, uint64_t job_id, enum err e, const struct why *why)
+{
+    const int64_t now = clock_now_ns();
+    if (n && (e == ERR_FORMAT || e == ERR_RANGE)) dispatch_refuse(s->dispatch, job_id, n->id, span_str(why_str(why, e)), now);
+    else if (n) dispatch_return(s->dispatch, job_id, n->id, now);
+    give_up_if_hopeless(s);
+    return e;
+}
+
 static enum err take_group(struct service *s, struct span frame, struct node **ret_node, struct why *why)
 {
     struct msg_group m;
@@ -197,8 +207,7 @@ static enum err take_group(struct service *s, struct span frame, struct node **r
     enum err e = group_read(&m, &lim, &g, why);
     if (e) {
         s->n_bad++;
-        dispatch_return(s->dispatch, m.job_id, clock_now_ns());
-        return e;
+        return cannot_use(s, *ret_node, m.job_id, e, why);
     }
     g->step = j->step;
     g->eval = j->eval;

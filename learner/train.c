@@ -78,8 +78,7 @@ static enum err load_model(struct train *t, struct ckpt *c, struct why *why)
     char dir[4096];
     if (ckpt_newest(t->conf->run_dir, dir, sizeof dir) == ERR_OK) {
         log_event(LOG_LEVEL_WARN, "started_anew", "checkpoints up to %s are removed", dir);
-        snprintf(dir, sizeof dir, "%s/checkpoints", t->conf->run_dir);
-        TRY(file_remove_tree(dir, why));
+        TRY(ckpt_remove_all(t->conf->run_dir, why));
     }
     TRY(folder_load(t->conf->model, trainer_table(t->trainer), c->master, NULL, why));
     return trainer_set_master(t->trainer, c->master);

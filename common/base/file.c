@@ -235,3 +235,15 @@ enum err file_publish_dir(const char *from, const char *to, struct why *why)
     parent_of(to, parent, sizeof parent);
     return sync_dir(parent, why);
 }
+
+enum err file_swap_dir(const char *from, const char *to, struct why *why)
+{
+    char parent[PATH_MAX];
+    TRY(sync_files(from, why));
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE)) {
+        if (errno != EINVAL && errno != ENOSYS) return said(why, to, "replace");
+        return why_set(why, ERR_UNSUPPORTED, "%s: this file system cannot exchange two folders", to);
+    }
+    parent_of(to, parent, sizeof parent);
+    return sync_dir(parent, why);
+}
