@@ -33,7 +33,7 @@ void ckpt_done(struct ckpt *c)
 
 static enum err write_state(const char *dir, const struct ckpt *c, struct why *why)
 {
-    char path[4096];
+    char path[4096 + 32]; /* dir may fill 4096 */
     json_t *j = json_pack("{s:I, s:I, s:I, s:b, s:o}", "global_step", (json_int_t)c->step, "adam_t", (json_int_t)c->adam_t, "seed",
                           (json_int_t)c->seed, "finished", c->finished, "accuracy", isnan(c->accuracy) ? json_null() : json_real(c->accuracy));
     char *text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
@@ -48,7 +48,7 @@ static enum err write_state(const char *dir, const struct ckpt *c, struct why *w
 static enum err write_all(const char *dir, const struct ckpt *c, const struct dims *d, const struct tensor_table *t, const char *from,
                           struct why *why)
 {
-    char path[4096];
+    char path[4096 + 32]; /* dir may fill 4096 */
     const struct st_write w[] = {{"master", ST_F32, 1, {t->n_param}, c->master}, {"exp_avg", ST_F32, 1, {t->n_param}, c->m},
                                  {"exp_avg_sq", ST_F32, 1, {t->n_param}, c->v}};
     TRY(folder_save(dir, d, t, c->image, from, why));

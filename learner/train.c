@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/base/file.h"
 #include "common/base/rng.h"
 #include "common/model/folder.h"
 #include "common/svc/log.h"
@@ -38,6 +39,12 @@ static void step_done(struct step *st)
     free(st->s), free(st->c), free(st->lp), free(st->ref), free(st->score), free(st->reward), free(st->sol);
 }
 
+/* To the bit what a node computes from the fp32 of its job: the reciprocal of a double would often be another number. */
+static float inv_temp(const struct train *t)
+{
+    return 1 / (float)t->conf->temperature;
+}
+
 static bool stopping(const struct train *t)
 {
     return atomic_load((atomic_bool *)t->stop);
@@ -54,7 +61,6 @@ static enum err load_checkpoint(struct train *t, const char *dir, struct ckpt *c
     TRY(trainer_set_state(t->trainer, c->master, c->m, c->v, c->adam_t));
     t->step = c->step;
     t->accuracy = c->accuracy;
-    t->resumed_finished = c->finished;
     log_event(LOG_LEVEL_INFO, "resumed", "%s, step %llu", dir, (unsigned long long)c->step);
     return ERR_OK;
 }
@@ -66,6 +72,19 @@ static enum err set_reference(struct train *t, uint16_t *image, struct why *why)
     return trainer_set_reference(t->trainer, image, why);
 }
 
+/* A run that starts anew: an old checkpoint would be taken for its newest by the next resume. */
+static enum err load_model(struct train *t, struct ckpt *c, struct why *why)
+{
+    char dir[4096];
+    if (ckpt_newest(t->conf->run_dir, dir, sizeof dir) == ERR_OK) {
+        log_event(LOG_LEVEL_WARN, "started_anew", "checkpoints up to %s are removed", dir);
+        snprintf(dir, sizeof dir, "%s/checkpoints", t->conf->run_dir);
+        TRY(file_remove_tree(dir, why));
+    }
+    TRY(folder_load(t->conf->model, trainer_table(t->trainer), c->master, NULL, why));
+    return trainer_set_master(t->trainer, c->master);
+}
+
 enum err train_load(struct train *t, struct why *why)
 {
     char dir[4096];
@@ -74,31 +93,41 @@ enum err train_load(struct train *t, struct why *why)
     TRY(ckpt_init(&c, trainer_table(t->trainer)->n_param));
     enum err e;
     if (t->conf->resume && ckpt_newest(t->conf->run_dir, dir, sizeof dir) == ERR_OK) e = load_checkpoint(t, dir, &c, why);
-    else {
-        e = folder_load(t->conf->model, trainer_table(t->trainer), c.master, NULL, why);
-        if (!e) e = trainer_set_master(t->trainer, c.master);
-    }
+    else e = load_model(t, &c, why);
     if (!e) e = set_reference(t, c.image, why);
+    t->saved = t->step;
     ckpt_done(&c);
     return e;
 }
 
 /* -- parts of a step --------------------------------------------------------------------------------------------------- */
 
-static enum err save(struct train *t, bool finished, struct why *why)
+static bool reached(const struct train *t)
+{
+    return t->conf->stop_accuracy > 0 && t->accuracy >= t->conf->stop_accuracy;
+}
+
+bool train_is_finished(const struct train *t)
+{
+    return t->step >= t->conf->max_steps || reached(t);
+}
+
+static enum err save(struct train *t, struct why *why)
 {
     struct ckpt c;
     TRY(ckpt_init(&c, trainer_table(t->trainer)->n_param));
     c.step = t->step;
     c.seed = t->conf->seed;
     c.accuracy = t->accuracy;
-    c.finished = finished;
+    c.finished = train_is_finished(t);
     enum err e = trainer_get_state(t->trainer, c.master, c.m, c.v, &c.adam_t);
     if (!e) e = trainer_get_image(t->trainer, c.image);
     if (!e) e = ckpt_save(t->conf->run_dir, &c, t->dims, trainer_table(t->trainer), t->conf->model, t->conf->save_total_limit, why);
     ckpt_done(&c);
-    if (!e) log_event(LOG_LEVEL_INFO, "saved", "step %llu", (unsigned long long)t->step);
-    return e;
+    if (e) return e;
+    t->saved = t->step;
+    log_event(LOG_LEVEL_INFO, "saved", "step %llu", (unsigned long long)t->step);
+    return ERR_OK;
 }
 
 /* Version number = steps done, so a resumed run counts on. */
@@ -228,7 +257,7 @@ static enum err measure_mismatch(struct train *t, const struct step *st, struct 
         for (uint32_t i = 0; i < st->n; i++)
             for (uint32_t j = 0; j < st->c[i]->n_tok; j++) n_with += covered(st->c[i], j, v);
         if (!n_with || push_source_take(t->source, (struct version){t->incarnation, v}, &image)) continue;
-        enum err e = trainer_score(t->trainer, image, st->s, st->n, (float)(1 / t->conf->temperature), st->score, why);
+        enum err e = trainer_score(t->trainer, image, st->s, st->n, inv_temp(t), st->score, why);
         push_source_give(t->source, (struct version){t->incarnation, v});
         if (e) return e;
         n += compare(st, st->score, v, &worst);
@@ -296,14 +325,14 @@ static enum err score_reference(struct train *t, struct step *st, struct why *wh
         st->s[i].ref_lp = st->ref + at;
         at += st->s[i].n_tok;
     }
-    return trainer_score_reference(t->trainer, st->s, st->n, (float)(1 / t->conf->temperature), st->ref, why);
+    return trainer_score_reference(t->trainer, st->s, st->n, inv_temp(t), st->ref, why);
 }
 
 static enum err update_grpo(struct train *t, const struct step_batch *b, struct step *st, struct step_metrics *m, struct why *why)
 {
     const struct learner_conf *c = t->conf;
     const struct loss_opts o = {LOSS_GRPO, (float)c->epsilon, (float)(c->epsilon_high > 0 ? c->epsilon_high : c->epsilon), (float)c->beta,
-                                (float)(1 / c->temperature)};
+                                inv_temp(t)};
     struct step_result r;
     TRY(lay_out(t, b, st));
     count_completions(b, m);
@@ -376,6 +405,7 @@ static enum err run_step(struct train *t, struct why *why)
     struct step_metrics m = {0};
     struct step_batch *b = NULL;
     const int64_t t0 = clock_now_ns();
+    const uint64_t doing = t->step + 1;
     describe(t, &m);
     enum err e = t->conf->mode ? ERR_OK : next_batch(t, &b);
     const int64_t t1 = clock_now_ns();
@@ -403,31 +433,22 @@ static enum err run_step(struct train *t, struct why *why)
     }
     step_done(&st);
     step_batch_destroy(b);
-    return e;
-}
-
-static bool reached(const struct train *t)
-{
-    return t->conf->stop_accuracy > 0 && t->accuracy >= t->conf->stop_accuracy;
+    return e ? why_add(why, e, "step %llu", (unsigned long long)doing) : ERR_OK;
 }
 
 static enum err run_all(struct train *t, struct why *why)
 {
     double s;
-    uint64_t saved = t->step;
+    const uint64_t begun = t->step;
     TRY(publish(t, &s, why));
     if (t->conf->eval_steps && *t->conf->eval_data && isnan(t->accuracy)) TRY(evaluate(t));
     if (isnan(t->first_accuracy)) t->first_accuracy = t->accuracy;
-    while (!stopping(t) && t->step < t->conf->max_steps && !reached(t)) {
+    while (!stopping(t) && !train_is_finished(t)) {
         TRY(run_step(t, why));
-        if (t->step % t->conf->save_steps == 0) {
-            TRY(save(t, false, why));
-            saved = t->step;
-        }
+        if (t->step % t->conf->save_steps == 0 || train_is_finished(t)) TRY(save(t, why));
     }
-    const bool finished = t->step >= t->conf->max_steps || reached(t);
-    if (saved != t->step || finished) return save(t, finished, why);
-    return ERR_OK;
+    if (t->step == begun && train_is_finished(t)) return save(t, why); /* the first evaluation was good enough */
+    return t->saved == t->step ? ERR_OK : save(t, why);
 }
 
 void *train_main(void *arg)
@@ -438,8 +459,7 @@ void *train_main(void *arg)
     t->first_accuracy = t->first_reward = t->last_reward = NAN;
     t->started_ns = clock_now_ns();
     enum err e = run_all(t, &why);
-    if (e == ERR_CLOSED && stopping(t)) e = save(t, false, &why); /* stopped while it waited for groups: between two steps */
-    if (e) why_add(&why, e, "step %llu", (unsigned long long)t->step);
+    if (e == ERR_CLOSED && stopping(t)) e = t->saved == t->step ? ERR_OK : save(t, &why); /* it waited for groups: between two steps */
     snprintf(summary, sizeof summary, "reward %.3f -> %.3f, held-out accuracy %.3f -> %.3f, %llu steps, %.0f s", t->first_reward, t->last_reward,
              t->first_accuracy, t->accuracy, (unsigned long long)t->step, clock_s(clock_now_ns() - t->started_ns));
     t->calls.ended(t->calls.service, e, &why, summary);

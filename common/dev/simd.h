@@ -19,6 +19,7 @@
 #define SIMD_FN static inline __attribute__((always_inline))
 
 #if defined(ISA_AVX512) || defined(ISA_AVX512BF16)
+#define ISA_ZMM /* one register of 16 floats, 32 of them */
 
 typedef __m512 vf;  /* 16 floats */
 typedef __m512i vi; /* 16 words: as pairs of bf16, or integers */

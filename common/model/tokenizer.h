@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* tokenizer.h - byte-level BPE, exact for the tokenizer.json files of the Qwen2 family.
  *
- * What is read: added tokens, NFC normalizer, Split (regex) and ByteLevel pre-tokenizers, BPE merges in both forms,
- * ignore_merges. Anything else in the file is ERR_UNSUPPORTED with its name, never skipped silently.
+ * What is read: added tokens, NFC normalizer, Split (regex) and ByteLevel pre-tokenizers, BPE merges in both
+ * forms, ignore_merges. Anything else in the file is ERR_UNSUPPORTED with its name, never skipped silently.
  * A tokenizer is immutable once open: encode and decode may be called from any thread. */
 #ifndef COMMON_MODEL_TOKENIZER_H
 #define COMMON_MODEL_TOKENIZER_H
@@ -16,16 +16,21 @@
 
 struct tokenizer;
 
-/* Open `dir`/tokenizer.json (and tokenizer_config.json for the eos and bos tokens). The caller owns *ret_tok. */
+/* Open `dir`/tokenizer.json (and tokenizer_config.json for the eos and bos tokens). The caller owns *ret_tok.
+ */
 enum err tokenizer_open(const char *dir, struct tokenizer **ret_tok, struct why *why) MUST_CHECK;
 /* The same from bytes: json is tokenizer.json; config may be empty. For tests and fuzzing. */
-enum err tokenizer_parse(struct span json, struct span config, struct tokenizer **ret_tok, struct why *why) MUST_CHECK;
+enum err tokenizer_parse(struct span json, struct span config, struct tokenizer **ret_tok,
+                         struct why *why) MUST_CHECK;
 void tokenizer_close(struct tokenizer *t);
 
 uint32_t tokenizer_n_vocab(const struct tokenizer *t); /* largest id + 1 */
 int32_t tokenizer_eos(const struct tokenizer *t);      /* -1: none named */
-int32_t tokenizer_id(const struct tokenizer *t, struct span text); /* id of an added token or vocabulary entry; -1 */
-struct hash128 tokenizer_hash(const struct tokenizer *t); /* of the parsed contents that decide ids; both daemons compare it */
+int32_t tokenizer_bos(const struct tokenizer *t);      /* -1: none named */
+int32_t tokenizer_id(const struct tokenizer *t,
+                     struct span text); /* id of an added token or vocabulary entry; -1 */
+struct hash128 tokenizer_hash(
+    const struct tokenizer *t); /* of the parsed contents that decide ids; both daemons compare it */
 
 /* Growable output; start zeroed, end with free(). */
 struct tok_buf {
@@ -37,13 +42,26 @@ struct text_buf {
     size_t n, cap;
 };
 
-/* Append the ids of text. special: added tokens in the text become their ids (as the tokenizers library does); else they
- * are ordinary text. No BOS or EOS is ever added. ERR_FORMAT: text is not UTF-8. ERR_NOMEM. */
-enum err tokenizer_encode(const struct tokenizer *t, struct span text, bool special, struct tok_buf *out) MUST_CHECK;
+/* Append the ids of text. special: added tokens in the text become their ids (as the tokenizers library
+ * does); else they are ordinary text. No BOS or EOS is ever added. ERR_FORMAT: text is not UTF-8. ERR_NOMEM.
+ */
+enum err tokenizer_encode(const struct tokenizer *t, struct span text, bool special,
+                          struct tok_buf *out) MUST_CHECK;
 
-/* Append the text of ids. Bytes that are no UTF-8 become U+FFFD as the library does. skip_special: leave out special
- * tokens. Ids outside the vocabulary are left out. ERR_NOMEM. */
+/* Append the text of ids. Bytes that are no UTF-8 become U+FFFD as the library does. skip_special: leave out
+ * special tokens. Ids outside the vocabulary are left out. ERR_NOMEM. */
 enum err tokenizer_decode(const struct tokenizer *t, const int32_t *id, uint32_t n, bool skip_special,
                           struct text_buf *out) MUST_CHECK;
+
+/* The same a few ids at a time, for a reader who waits: the pieces together are what tokenizer_decode gives
+ * of all the ids. Bytes that may still become a character are held back. Start zeroed; nothing to free. */
+struct tok_stream {
+    uint8_t held[4];
+    uint8_t n_held;
+};
+enum err tokenizer_stream(const struct tokenizer *t, struct tok_stream *s, const int32_t *id, uint32_t n,
+                          bool skip_special, struct text_buf *out) MUST_CHECK;
+/* No more ids: what is held back becomes U+FFFD. ERR_NOMEM. */
+enum err tokenizer_stream_end(struct tok_stream *s, struct text_buf *out) MUST_CHECK;
 
 #endif

@@ -2,6 +2,7 @@
 #include "common/svc/ctl_sock.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,10 +128,15 @@ static void on_connect(uv_stream_t *st, int status)
     if (uv_accept(st, (uv_stream_t *)&r->pipe) || uv_read_start((uv_stream_t *)&r->pipe, on_alloc, on_read)) drop(r);
 }
 
+/* A connected socket that never blocks, or -1 with errno. A daemon that stands still with a full queue of clients is EAGAIN. */
 static int connect_to(const char *path)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (strlen(path) >= sizeof a.sun_path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
     if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a)) {
         const int e = errno;
@@ -150,10 +156,8 @@ enum err ctl_listen(struct loop *l, const char *path, const struct ctl_server_op
 {
     if (strlen(path) >= 108) return why_set(why, ERR_INVAL, "%s: a socket path has at most 107 bytes", path);
     int fd = connect_to(path);
-    if (fd >= 0) {
-        close(fd);
-        return why_set(why, ERR_EXIST, "%s: another daemon answers here", path);
-    }
+    if (fd >= 0) close(fd);
+    if (fd >= 0 || errno == EAGAIN) return why_set(why, ERR_EXIST, "%s: another daemon answers here", path);
     if (errno == ECONNREFUSED) unlink(path);
     struct ctl_server *s = calloc(1, sizeof *s);
     if (!s) return ERR_NOMEM;
@@ -235,7 +239,7 @@ static enum err move_bytes(int fd, uint8_t *p, size_t n, bool out, int64_t deadl
     while (n) {
         const int64_t left_ms = (deadline_ns - clock_now_ns()) / NS_PER_MS;
         struct pollfd pf = {fd, out ? POLLOUT : POLLIN, 0};
-        if (left_ms <= 0 || poll(&pf, 1, (int)left_ms) == 0) return ERR_TIMEOUT;
+        if (left_ms <= 0 || poll(&pf, 1, left_ms > INT_MAX ? INT_MAX : (int)left_ms) == 0) return ERR_TIMEOUT;
         ssize_t k = out ? send(fd, p, n, MSG_NOSIGNAL) : read(fd, p, n);
         if (k < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (k <= 0) return ERR_CLOSED;
@@ -267,14 +271,35 @@ static enum err talk(int fd, struct span frame, int64_t deadline_ns, uint8_t **r
     return ERR_OK;
 }
 
+/* A connected socket, trying again while the daemon's queue of clients is full. */
+static enum err dial(const char *path, int64_t deadline_ns, int *ret_fd, struct why *why)
+{
+    for (;;) {
+        *ret_fd = connect_to(path);
+        if (*ret_fd >= 0) return ERR_OK;
+        if (errno != EAGAIN) break;
+        if (clock_now_ns() >= deadline_ns) return why_set(why, ERR_TIMEOUT, "%s: the daemon takes no more clients", path);
+        poll(NULL, 0, 20);
+    }
+    if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR) return why_set(why, ERR_NOENT, "%s: no daemon answers here", path);
+    return why_set(why, err_from_errno(errno), "%s: %s", path, strerror(errno));
+}
+
+enum err ctl_probe(const char *path, struct why *why)
+{
+    const int fd = connect_to(path);
+    if (fd >= 0) close(fd);
+    if (fd >= 0 || errno == EAGAIN) return ERR_OK;
+    if (errno == EACCES || errno == EPERM) return why_set(why, ERR_ACCESS, "%s: %s", path, strerror(errno));
+    return why_set(why, ERR_NOENT, "%s: no daemon answers here", path);
+}
+
 enum err ctl_call(const char *path, struct span frame, int timeout_ms, uint8_t **ret_reply, size_t *ret_n, struct why *why)
 {
-    int fd = connect_to(path);
-    if (fd < 0) {
-        if (errno == ENOENT || errno == ECONNREFUSED) return why_set(why, ERR_NOENT, "%s: no daemon answers here", path);
-        return why_set(why, err_from_errno(errno), "%s: %s", path, strerror(errno));
-    }
-    enum err e = talk(fd, frame, clock_now_ns() + timeout_ms * NS_PER_MS, ret_reply, ret_n);
+    const int64_t deadline_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
+    int fd;
+    TRY(dial(path, deadline_ns, &fd, why));
+    enum err e = talk(fd, frame, deadline_ns, ret_reply, ret_n);
     close(fd);
     return e ? why_set(why, e, "%s: %s", path, err_str(e)) : ERR_OK;
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include <sqlite3.h>
@@ -382,6 +383,34 @@ static void a_reader_cannot_write(void **state)
     db_close(r);
 }
 
+/* A finished run, read by someone who may not write in its folder. The path has what is special in a URI. */
+static void a_finished_run_is_read_by_anyone(void **state)
+{
+    (void)state;
+    struct why why = {0};
+    int st;
+    assert_int_equal(mkdir(at("shut %3f#?"), 0755), 0);
+    struct db *d = open_db("shut %3f#?/run.db", true);
+    put_whole_step(d, 1);
+    db_close(d);
+    assert_int_equal(chmod(root, 0755), 0);
+    assert_int_equal(chmod(at("shut %3f#?/run.db"), 0444), 0);
+    assert_int_equal(chmod(at("shut %3f#?"), 0555), 0);
+    const pid_t pid = fork();
+    if (!pid) {
+        double n = 0;
+        if (!geteuid() && setuid(65534)) _exit(3); /* root may write anywhere */
+        if (db_open(at("shut %3f#?/run.db"), false, &d, &why) || db_number(d, "SELECT count(*) FROM completions", &n, &why)) {
+            fprintf(stderr, "%s\n", why.text);
+            _exit(1);
+        }
+        _exit(n > 0 ? 0 : 2);
+    }
+    assert_int_equal(waitpid(pid, &st, 0), pid);
+    assert_int_equal(chmod(at("shut %3f#?"), 0755), 0);
+    assert_int_equal(st, 0);
+}
+
 static void a_second_writer_waits_its_turn(void **state)
 {
     (void)state;
@@ -470,6 +499,7 @@ int main(void)
         cmocka_unit_test(another_programs_database_is_not_touched),
         cmocka_unit_test(a_damaged_database_says_so),
         cmocka_unit_test(a_reader_cannot_write),
+        cmocka_unit_test(a_finished_run_is_read_by_anyone),
         cmocka_unit_test(a_second_writer_waits_its_turn),
         cmocka_unit_test(a_full_disk_keeps_the_steps_before),
         cmocka_unit_test(a_full_database_keeps_the_steps_before),

@@ -3,6 +3,7 @@
  *
  * Without truncation a row is one pass for the softmax and one, on average half, for the draw; nothing is sorted. Truncation keeps a
  * threshold on the scaled logit, found by bisection over its bits (top_k, top_p) or directly (min_p), so it does not sort either. */
+#include <float.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -52,7 +53,7 @@ static uint32_t count_above(const float *z, uint32_t n, float lim)
 /* The k-th largest of z: at most k - 1 are above it. */
 static float kth_largest(const float *z, uint32_t n, uint32_t k)
 {
-    uint32_t lo = 0, hi = UINT32_MAX;
+    uint32_t lo = to_key(-INFINITY), hi = to_key(INFINITY); /* beyond either are NaNs, which nothing is above */
     while (lo < hi) {
         const uint32_t mid = lo + (hi - lo) / 2;
         if (count_above(z, n, from_key(mid)) < k) hi = mid;
@@ -91,8 +92,8 @@ static double mass_above(const float *z, uint32_t n, const struct cut *c, const 
 /* Smallest set of most likely tokens whose share of what c leaves reaches top_p; of equal ones the lower ids. */
 static void cut_top_p(const float *z, uint32_t n, const struct softmax *s, float top_p, struct cut *c)
 {
-    const double want = (double)top_p * mass_above(z, n, c, s, -INFINITY);
-    uint32_t lo = to_key(c->lim), hi = UINT32_MAX;
+    const double share = (double)top_p * mass_above(z, n, c, s, -INFINITY), want = share > 0 ? share : DBL_MIN; /* never an empty set */
+    uint32_t lo = to_key(c->lim), hi = to_key(INFINITY);
     while (lo < hi) { /* the smallest limit whose mass strictly above is still short */
         const uint32_t mid = lo + (hi - lo) / 2;
         if (mass_above(z, n, c, s, from_key(mid)) < want) hi = mid;
@@ -123,14 +124,12 @@ static int32_t draw(const float *z, uint32_t n, const struct softmax *s, const s
     return last;
 }
 
-static bool row_is_bad(const float *z, uint32_t n)
+static bool row_is_bad(const float *z, uint32_t v, uint32_t v_real)
 {
-    bool some = false;
-    for (uint32_t i = 0; i < n; i++) {
-        if (isnan(z[i]) || z[i] == INFINITY) return true;
-        some |= z[i] > -INFINITY;
-    }
-    return !some;
+    bool odd = false, some = false;
+    for (uint32_t i = 0; i < v; i++) odd |= !(z[i] < INFINITY);
+    for (uint32_t i = 0; i < v_real; i++) some |= z[i] > -INFINITY;
+    return odd || !some;
 }
 
 static void sample_row(struct job *j, uint32_t r)
@@ -138,9 +137,10 @@ static void sample_row(struct job *j, uint32_t r)
     const float *z = j->logits + (uint64_t)r * j->v;
     const struct sample_row *o = &j->row[r];
     const uint32_t n = j->v_real;
-    if (row_is_bad(z, n)) {
+    if (row_is_bad(z, j->v, n)) {
         j->id[r] = 0;
         j->lp[r] = 0;
+        if (j->lp_raw) j->lp_raw[r] = 0;
         __atomic_store_n(&j->bad, true, __ATOMIC_RELAXED);
         return;
     }
