@@ -15,7 +15,7 @@
 
 enum err ckpt_init(struct ckpt *c, uint64_t n_param)
 {
-    *c = (struct ckpt){.accuracy = NAN};
+    *c = (struct ckpt){.accuracy = NAN, .first_accuracy = NAN};
     c->master = malloc(n_param * sizeof(float));
     c->m = malloc(n_param * sizeof(float));
     c->v = malloc(n_param * sizeof(float));
@@ -31,11 +31,16 @@ void ckpt_done(struct ckpt *c)
     *c = (struct ckpt){0};
 }
 
+static json_t *number(double x)
+{
+    return isnan(x) ? json_null() : json_real(x);
+}
+
 static enum err write_state(const char *dir, const struct ckpt *c, struct why *why)
 {
     char path[4096 + 32]; /* dir may fill 4096 */
-    json_t *j = json_pack("{s:I, s:I, s:I, s:b, s:o}", "global_step", (json_int_t)c->step, "adam_t", (json_int_t)c->adam_t, "seed",
-                          (json_int_t)c->seed, "finished", c->finished, "accuracy", isnan(c->accuracy) ? json_null() : json_real(c->accuracy));
+    json_t *j = json_pack("{s:I, s:I, s:I, s:b, s:o, s:o}", "global_step", (json_int_t)c->step, "adam_t", (json_int_t)c->adam_t, "seed",
+                          (json_int_t)c->seed, "finished", c->finished, "accuracy", number(c->accuracy), "first_accuracy", number(c->first_accuracy));
     char *text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
     json_decref(j);
     if (!text) return ERR_NOMEM;
@@ -135,7 +140,7 @@ static enum err read_state(const char *dir, struct ckpt *c, struct why *why)
     json_error_t je;
     snprintf(path, sizeof path, "%s/trainer_state.json", dir);
     TRY(file_read(path, 1u << 20, &text, &n, why));
-    json_t *j = json_loadb(text, n, 0, &je), *acc = json_object_get(j, "accuracy");
+    json_t *j = json_loadb(text, n, 0, &je), *acc = json_object_get(j, "accuracy"), *first = json_object_get(j, "first_accuracy");
     json_t *step = json_object_get(j, "global_step"), *adam = json_object_get(j, "adam_t"), *seed = json_object_get(j, "seed");
     const bool ok = json_is_integer(step) && json_is_integer(adam) && json_is_integer(seed) && json_integer_value(step) >= 0;
     if (ok) {
@@ -144,6 +149,7 @@ static enum err read_state(const char *dir, struct ckpt *c, struct why *why)
         c->seed = (uint64_t)json_integer_value(seed);
         c->finished = json_is_true(json_object_get(j, "finished"));
         c->accuracy = json_is_number(acc) ? json_number_value(acc) : NAN;
+        c->first_accuracy = json_is_number(first) ? json_number_value(first) : NAN;
     }
     json_decref(j);
     free(text);
