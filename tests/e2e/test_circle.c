@@ -227,9 +227,24 @@ static void evaluation_counts(void)
     CHECK(rig_db("run", NULL, "SELECT count(*) FROM jobs") == 4 * P, "evaluation is not training");
 }
 
+/* stop_accuracy is a goal: the first evaluation that reaches it ends the run, which is then finished. */
+static void a_goal_ends_the_run(void)
+{
+    rig_model("model", 1, NULL);
+    rig_data("train", &letters);
+    const struct rig_data held = {.n_row = 37, .min_prompt = 6, .max_prompt = 40, .max_filler = 12, .seed = 4};
+    const char *const *args = ARGS("--model", rig_warm("model", &letters, 150), "--max-steps", "500", "--eval-data", rig_data("held", &held),
+                                   "--eval-steps", "2", "--stop-accuracy", "0.01");
+    run_all("run", args);
+    CHECK(rig_last_step("run") < 10, "%llu steps", (unsigned long long)rig_last_step("run"));
+    struct proc *l = rig_learner("run", args);
+    CHECK(rig_exit_code(l, 60) == 0 && rig_said(l, "is finished at step"), "a goal that is reached is an end");
+}
+
 int main(int argc, char **argv)
 {
     static const struct rig_test tests[] = {{"three_steps", three_steps},
+                                            {"a_goal_ends_the_run", a_goal_ends_the_run},
                                             {"the_books_agree", the_books_agree},
                                             {"the_control_deals_rewards", the_control_deals_rewards},
                                             {"evaluation_counts", evaluation_counts},
