@@ -216,9 +216,11 @@ static void evaluation_counts(void)
     const char *eval = rig_data("held", &held);
     run_all("run", ARGS("--model", rig_warm("model", &letters, 150), "--max-steps", "4", "--eval-data", eval, "--eval-steps", "2"));
     json_t *m = rig_metrics("run");
-    for (size_t i = 0; i < 4; i++) {
+    CHECK(json_array_size(m) == 5, "a line for the start and one for each step");
+    for (size_t i = 0; i <= 4; i++) {
         json_t *acc = json_object_get(json_array_get(m, i), "accuracy");
-        CHECK(json_is_number(acc) == (i % 2 == 1), "step %zu", i + 1);
+        CHECK(json_integer_value(json_object_get(json_array_get(m, i), "step")) == (json_int_t)i, "line %zu", i);
+        CHECK(json_is_number(acc) == (i % 2 == 0), "step %zu", i);
         const double right = json_number_value(acc) * 37;
         CHECK(right >= 0 && right <= 37 && fabs(right - round(right)) < 1e-4, "accuracy is %g of 37", right);
     }

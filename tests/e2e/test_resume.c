@@ -48,8 +48,8 @@ static void check_same_metrics(const char *a, const char *b)
     static const char *const keys[] = {"step", "loss", "lr", "reward", "reward_std", "kl", "entropy", "grad_norm", "clip_frac", "accuracy",
                                        "completion_length", "truncated_frac", "mismatch_max", "mismatch_tok", "policy_version"};
     json_t *x = rig_metrics(a), *y = rig_metrics(b);
-    CHECK(json_array_size(x) == STEPS && json_array_size(y) == STEPS, "%zu and %zu lines", json_array_size(x), json_array_size(y));
-    for (size_t i = 0; i < STEPS; i++)
+    CHECK(json_array_size(x) == STEPS + 1 && json_array_size(y) == STEPS + 1, "%zu and %zu lines", json_array_size(x), json_array_size(y));
+    for (size_t i = 0; i <= STEPS; i++) /* the first is of the evaluation before the first step */
         for (unsigned k = 0; k < sizeof keys / sizeof *keys; k++) {
             json_t *p = json_object_get(json_array_get(x, i), keys[k]), *q = json_object_get(json_array_get(y, i), keys[k]);
             CHECK(p && json_equal(p, q), "line %zu: %s is %.17g and %.17g", i, keys[k], json_number_value(p), json_number_value(q));
