@@ -14,10 +14,11 @@
 #define SOCK "x.sock"
 
 static const char learner_status[] =
-    "{\"daemon\":\"learner\",\"version\":\"0.1.0\",\"run_dir\":\"runs/q\",\"mode\":\"grpo\",\"device\":\"cpu/avx2\",\"policy_version\":37,\"step\":37,"
-    "\"max_steps\":200,\"paused\":false,\"nodes\":2,\"uptime_s\":130.5,\"reward\":0.4312,\"loss\":-0.01,\"tok_per_s\":12345.6,\"step_s\":1.25,"
-    "\"mismatch_max\":0.0}";
-static const char rollout_status[] = "{\"daemon\":\"rollout\",\"version\":\"0.1.0\",\"name\":\"node-a\",\"learner\":\"tcp://127.0.0.1:6510\",\"link\":\"ready\"}";
+    "{\"daemon\":\"learner\",\"version\":\"0.1.0\",\"run_dir\":\"runs/q\",\"mode\":\"grpo\",\"device\":\"cpu/avx2\",\"policy_version\":37,"
+    "\"step\":37,\"max_steps\":200,\"paused\":false,\"nodes\":2,\"uptime_s\":130.5,\"reward\":0.4312,\"loss\":-0.01,\"tok_per_s\":12345.6,"
+    "\"step_s\":1.25,\"mismatch_max\":0.0}";
+static const char rollout_status[] =
+    "{\"daemon\":\"rollout\",\"version\":\"0.1.0\",\"name\":\"node-a\",\"learner\":\"tcp://127.0.0.1:6510\",\"link\":\"ready\"}";
 
 /* -- good answers ------------------------------------------------------------------------------------------------------- */
 
@@ -64,9 +65,10 @@ static void test_colours_on_a_terminal_alone(void **state)
 static void test_queues_and_nodes(void **state)
 {
     (void)state;
-    struct fake *f = fake_start(SOCK, ANSWER,
-                                "{\"jobs_waiting\":12,\"jobs_in_flight\":8,\"in_flight_by_node\":{\"node-a\":5,\"b\":3},\"groups_waiting_for_rewards\":1,"
-                                "\"groups_waiting_for_step\":2,\"batches_waiting_to_train\":4,\"oldest_job_s\":3.25}");
+    struct fake *f = fake_start(
+        SOCK, ANSWER,
+        "{\"jobs_waiting\":12,\"jobs_in_flight\":8,\"in_flight_by_node\":{\"node-a\":5,\"b\":3},\"groups_waiting_for_rewards\":1,"
+        "\"groups_waiting_for_step\":2,\"batches_waiting_to_train\":4,\"oldest_job_s\":3.25}");
     struct ran r = RUN("queues", "--socket", SOCK);
     assert_int_equal(r.code, 0);
     assert_has(r.out, "jobs waiting                  12\n");
@@ -77,8 +79,8 @@ static void test_queues_and_nodes(void **state)
     assert_string_equal(fake_log(f), "queues ");
     fake_stop(f);
     f = fake_start(SOCK, ANSWER,
-                   "{\"nodes\":[{\"name\":\"a\",\"state\":\"up\",\"current\":true,\"policy_version\":3},{\"name\":\"b\",\"state\":\"gone\",\"current\":false,"
-                   "\"policy_version\":2,\"kv_blocks\":100,\"kv_free_blocks\":25}]}");
+                   "{\"nodes\":[{\"name\":\"a\",\"state\":\"up\",\"current\":true,\"policy_version\":3},{\"name\":\"b\",\"state\":\"gone\","
+                   "\"current\":false,\"policy_version\":2,\"kv_blocks\":100,\"kv_free_blocks\":25}]}");
     r = RUN("nodes", "--socket", SOCK);
     assert_int_equal(r.code, 0);
     assert_has(r.out, "node  state  version");
@@ -140,7 +142,8 @@ static void test_a_run_finds_its_own(void **state)
     struct fake *p = fake_start("runs/p/learner.sock", ANSWER, "{\"daemon\":\"learner\",\"run_dir\":\"runs/p\"}");
     struct fake *q = fake_start("runs/q/learner.sock", ANSWER, learner_status);
     struct fake *its = fake_start("runs/r/rollout-1.sock", ANSWER, rollout_status);
-    struct fake *other = fake_start("runs/r/rollout-2.sock", ANSWER, "{\"daemon\":\"rollout\",\"name\":\"else\",\"learner\":\"tcp://127.0.0.1:6511\"}");
+    struct fake *other =
+        fake_start("runs/r/rollout-2.sock", ANSWER, "{\"daemon\":\"rollout\",\"name\":\"else\",\"learner\":\"tcp://127.0.0.1:6511\"}");
     struct ran r = RUN("status", "--run", "runs/q");
     assert_int_equal(r.code, 0);
     assert_has(r.out, "learner runs/q\n");
@@ -173,7 +176,8 @@ static void test_generate(void **state)
     r = run_argv((char *[]){"grpoctl", "generate", "--json", "--seed", "77", "--socket", SOCK, NULL}, "1+2=\n"); /* stdin */
     assert_int_equal(r.code, 0);
     assert_has(r.out, "{\"seed\":77,\"incarnation\":9,\"prompt_tokens\":[16,10,17,28],"); /* no newline in it */
-    assert_has(r.out, "\"completions\":[{\"text\":\"!\\\"#\",\"finish\":\"eos\",\"tokens\":[0,1,2],\"logprobs\":[-0.5,-0.5,-0.5],\"versions\":[4,4,4]}]}");
+    assert_has(r.out, "\"completions\":[{\"text\":\"!\\\"#\",\"finish\":\"eos\",\"tokens\":[0,1,2],\"logprobs\":[-0.5,-0.5,-0.5],"
+                      "\"versions\":[4,4,4]}]}");
     assert_int_equal(RUN("generate", "", "--socket", SOCK).code, 2);
     assert_int_equal(RUN("generate", "x", "--seed", "-1", "--socket", SOCK).code, 2);
     assert_int_equal(RUN("generate", "x", "--on", "learner").code, 2);
@@ -200,7 +204,8 @@ static void test_generate(void **state)
 
 /* -- bad answers -------------------------------------------------------------------------------------------------------- */
 
-static char *const asking[][4] = {{"status"}, {"queues"}, {"nodes"}, {"conf"}, {"pause"}, {"resume"}, {"drain", "node-a"}, {"metrics", "--prometheus"}};
+static char *const asking[][4] = {{"status"}, {"queues"}, {"nodes"},           {"conf"},
+                                  {"pause"},  {"resume"}, {"drain", "node-a"}, {"metrics", "--prometheus"}};
 
 static struct ran run_asking(unsigned i, const char *timeout)
 {
@@ -278,10 +283,12 @@ static void test_json_of_any_shape(void **state)
 {
     (void)state;
     static const char *const shape[] = {
-        "{\"daemon\":5,\"nodes\":\"x\",\"in_flight_by_node\":[1],\"jobs_waiting\":\"many\",\"step\":[],\"max_steps\":{},\"uptime_s\":null,\"prometheus\":\"\"}",
-        ("{\"daemon\":\"learner\",\"nodes\":[1,null,{}],\"jobs_waiting\":-1e300,\"in_flight_by_node\":{\"\":null},\"step\":1e308,\"max_steps\":-1,"
-         "\"step_s\":1e308,\"prometheus\":\"\"}"),
-        "{\"nodes\":[{\"daemon\":1}],\"kv_blocks\":-1,\"run_dir\":\"\\u001b[2J\\u0007\",\"name\":\"\\u001b\",\"prometheus\":\"\"}"};
+        ("{\"daemon\":5,\"nodes\":\"x\",\"in_flight_by_node\":[1],\"jobs_waiting\":\"many\",\"step\":[],\"max_steps\":{},\"uptime_s\":null,"
+         "\"prometheus\":\"\"}"),
+        ("{\"daemon\":\"learner\",\"nodes\":[1,null,{}],\"jobs_waiting\":-1e300,\"in_flight_by_node\":{\"\":null},\"step\":1e308,"
+         "\"max_steps\":-1,\"step_s\":1e308,\"prometheus\":\"\"}"),
+        ("{\"nodes\":[{\"daemon\":1}],\"kv_blocks\":-1,\"run_dir\":\"\\u001b[2J\\u0007\",\"name\":\"\\u001b\",\"prometheus\":\"\"}"),
+    };
     for (unsigned k = 0; k < sizeof shape / sizeof *shape; k++) {
         struct fake *f = fake_start(SOCK, ANSWER, shape[k]);
         for (unsigned i = 0; i < sizeof asking / sizeof *asking; i++) {
@@ -394,10 +401,22 @@ static void test_a_watch_outlives_a_restart(void **state)
 int main(int argc, char **argv)
 {
     if (!ctl_program(argc, argv)) return 2;
-    const struct CMUnitTest tests[] = {T(test_status_for_people_and_for_programs), T(test_colours_on_a_terminal_alone), T(test_queues_and_nodes), T(test_conf_and_prometheus),
-                                       T(test_a_drain_hits_the_node_meant), T(test_a_run_finds_its_own), T(test_generate), T(test_a_no_is_passed_on),
-                                       T(test_a_cut_answer), T(test_nonsense), T(test_silence_and_dawdling_time_out),
-                                       T(test_a_daemon_that_stands_still), T(test_json_of_any_shape), T(test_nobody_there), T(test_usage),
-                                       T(test_a_full_disk_is_no_success), T(test_a_watch_outlives_a_restart)};
+    const struct CMUnitTest tests[] = {T(test_status_for_people_and_for_programs),
+                                       T(test_colours_on_a_terminal_alone),
+                                       T(test_queues_and_nodes),
+                                       T(test_conf_and_prometheus),
+                                       T(test_a_drain_hits_the_node_meant),
+                                       T(test_a_run_finds_its_own),
+                                       T(test_generate),
+                                       T(test_a_no_is_passed_on),
+                                       T(test_a_cut_answer),
+                                       T(test_nonsense),
+                                       T(test_silence_and_dawdling_time_out),
+                                       T(test_a_daemon_that_stands_still),
+                                       T(test_json_of_any_shape),
+                                       T(test_nobody_there),
+                                       T(test_usage),
+                                       T(test_a_full_disk_is_no_success),
+                                       T(test_a_watch_outlives_a_restart)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

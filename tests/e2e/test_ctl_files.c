@@ -30,14 +30,16 @@ static void test_samples(void **state)
     make_run();
     struct ran r = RUN("samples", "--best", "-n", "1", "--run", "runs/q");
     assert_int_equal(r.code, 0);
-    assert_string_equal(r.out, "step 2, job 2, sample 0: reward 1, advantage +0.5, 5 tokens, ended by itself, answer wanted: 2\n  > 1+1=\n  | good\n");
+    assert_string_equal(
+        r.out, "step 2, job 2, sample 0: reward 1, advantage +0.5, 5 tokens, ended by itself, answer wanted: 2\n  > 1+1=\n  | good\n");
     r = RUN("samples", "--worst", "-n", "1"); /* the newest run here */
     assert_has(r.out, "  | bad \\x1b[31m\n");
     assert_has(r.out, "cut at the length limit");
     r = RUN("samples", "--step", "1", "--json");
     assert_int_equal(r.code, 0);
     assert_int_equal(count(r.out, "\n"), 3);
-    assert_has(r.out, "{\"step\":1,\"job_id\":1,\"sample\":2,\"finish\":\"eos\",\"n_tok\":5,\"reward\":0.5,\"advantage\":0.0,\"prompt\":\"1+1=\",\"gold\":\"2\","
+    assert_has(r.out, "{\"step\":1,\"job_id\":1,\"sample\":2,\"finish\":\"eos\",\"n_tok\":5,\"reward\":0.5,\"advantage\":0.0,\"prompt\":"
+                      "\"1+1=\",\"gold\":\"2\","
                       "\"text\":\"middling\"}");
     r = RUN("samples", "--step", "9");
     assert_int_equal(r.code, 1);
@@ -55,7 +57,8 @@ static void test_metrics(void **state)
     size_t n = 0;
     assert_int_equal(file_mkdirs("runs/q", NULL), ERR_OK);
     for (int i = 1; i <= 3000; i++)
-        n += (size_t)snprintf(text + n, sizeof text - n, "{\"step\":%d,\"reward\":0.5,\"kl\":null,\"truncated_frac\":0.25,\"gen_s\":0.5,\"loss\":\"x\"}\n", i);
+        n += (size_t)snprintf(text + n, sizeof text - n,
+                              "{\"step\":%d,\"reward\":0.5,\"kl\":null,\"truncated_frac\":0.25,\"gen_s\":0.5,\"loss\":\"x\"}\n", i);
     n += (size_t)snprintf(text + n, sizeof text - n, "{\"step\":30"); /* still being written */
     assert_int_equal(file_write("runs/q/metrics.jsonl", text, n, NULL), ERR_OK);
     struct ran r = RUN("metrics", "-n", "2");

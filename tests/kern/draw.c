@@ -41,14 +41,14 @@ static bool wrong(const struct draws *s, const struct sample_row *o, const char 
     return false;
 }
 
-/* Pearson's statistic of 64 batches against p; tokens expected less than 5 times are counted together. The bound is the mean of the
+/* Pearson's statistic of 24 batches against p; tokens expected less than 5 times are counted together. The bound is the mean of the
  * distribution and five deviations; the seed is fixed, so the test says the same each time. */
 static bool chi_square(struct draws *s, const struct sample_row *o, const double *p)
 {
     double count[V] = {0}, sum = 0, rest = 0, rest_p = 0;
     uint32_t cells = 0;
-    const double n = 64.0 * BATCH;
-    for (uint32_t b = 0; b < 64; b++) {
+    const double n = 24.0 * BATCH;
+    for (uint32_t b = 0; b < 24; b++) {
         float u[BATCH];
         int32_t id[BATCH];
         for (uint32_t i = 0; i < BATCH; i++) u[i] = rng_token(7, b, i % 16, i);

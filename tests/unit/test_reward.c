@@ -214,7 +214,8 @@ static void cosine_is_as_open_rs_has_it(void **state)
     static const struct {
         size_t chars;
         double right, wrong;
-    } t[] = {{896, 0.9268, -0.0732}, {1792, 0.75, -0.25}, {2688, 0.5732, -0.4268}, {3584, 0.5, -0.5}, {5376, 0.75, -0.25}, {7168, 1, 0}, {10000, 0.5524, -0.4476}};
+    } t[] = {{896, 0.9268, -0.0732}, {1792, 0.75, -0.25}, {2688, 0.5732, -0.4268}, {3584, 0.5, -0.5},
+             {5376, 0.75, -0.25},    {7168, 1, 0},        {10000, 0.5524, -0.4476}};
     for (unsigned i = 0; i < sizeof t / sizeof *t; i++)
         for (unsigned wide = 0; wide < 2; wide++) { /* characters, not bytes */
             char *s = padded(t[i].chars, wide ? "\xe2\x82\xac" : "a");
