@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "common/model/folder.h"
@@ -186,6 +187,31 @@ static void the_end_waits_for_what_is_under_way(void **state)
     worker_destroy(NULL);
 }
 
+static void nap(void *arg)
+{
+    (void)arg;
+    usleep(50000);
+}
+
+static void woken(void *arg)
+{
+    ++*(int *)arg;
+}
+
+/* The pool is busy, so the packing has not begun when the end comes: it must not find its model gone. */
+static void weights_on_their_way_are_waited_for(void **state)
+{
+    (void)state;
+    struct world w;
+    int n = 0;
+    begin(&w);
+    for (int i = 0; i < 8; i++) assert_int_equal(loop_work(w.l, nap, woken, &n), ERR_OK);
+    assert_int_equal(load(&w, 0), ERR_OK);
+    end(&w);
+    assert_int_equal(n, 8);
+    assert_int_equal(w.n_swapped, 0);
+}
+
 /* The first step after a rest is watched too: a long prompt in one step, and nothing to do before. */
 static void a_step_that_takes_long_shows(void **state)
 {
@@ -197,7 +223,7 @@ static void a_step_that_takes_long_shows(void **state)
     assert_true(rig_turn(w.l, &w.n_swapped, 1, SOON_MS));
     loop_drain(w.l, 20);
     assert_true(worker_alive(w.w, 1));
-    submit(&w, 3500, 1, 1, 9);
+    submit(&w, 1500, 1, 1, 9);
     const int64_t begun = clock_now_ns();
     while (!w.n_done) {
         const bool dead = !worker_alive(w.w, NS_PER_MS);
@@ -220,6 +246,7 @@ int main(void)
         cmocka_unit_test(what_the_engine_refuses_comes_back_with_words),
         cmocka_unit_test(a_pause_holds_work_and_an_abort_ends_it),
         cmocka_unit_test(the_end_waits_for_what_is_under_way),
+        cmocka_unit_test(weights_on_their_way_are_waited_for),
         cmocka_unit_test(a_step_that_takes_long_shows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
