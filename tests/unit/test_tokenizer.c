@@ -190,6 +190,36 @@ static void a_small_file_is_read_whole(void **state)
     tokenizer_close(t);
 }
 
+/* An entry that no merges make is not given, whether it is met for the first time or again. */
+static void an_entry_needs_its_merges(void **state)
+{
+    (void)state;
+    const int32_t want[] = {2, 0}, whole[] = {4};
+    struct tokenizer *t = parsed(FILE_OF(
+        "[]", LEVEL, "{\"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, \"aba\": 4}, \"merges\": [\"a b\"]}"));
+    for (int i = 0; i < 3; i++) encodes_to(t, "aba", true, want, 2);
+    for (int i = 0; i < 3; i++) encodes_to(t, "ab", true, want, 1);
+    tokenizer_close(t);
+    t = parsed(FILE_OF("[]", LEVEL,
+                       "{\"ignore_merges\": true, \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, \"aba\": 4}, "
+                       "\"merges\": [\"a b\"]}"));
+    for (int i = 0; i < 3; i++) encodes_to(t, "aba", true, whole, 1);
+    tokenizer_close(t);
+}
+
+static void keys_may_be_escaped(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"\xf0\x9f\x98\x80", "\xe4\xb8\xad", "\"\\/\b\f\n\r\t", "\xc4\xa0"};
+    struct tokenizer *t =
+        parsed(FILE_OF("[]", LEVEL,
+                       "{\"vocab\": {\"\\uD83d\\uDe00\": 0, \"\\u4e2D\": 1, \"\\\"\\\\\\/\\b\\f\\n\\r\\t\": "
+                       "2, \"\\u0120\": 3, \"\\u0120\\ud83d\\ude00\": 4},"
+                       " \"merges\": [[\"\\u0120\", \"\\ud83d\\ude00\"]]}"));
+    for (int i = 0; i < 4; i++) assert_int_equal(tokenizer_id(t, span_str(keys[i])), i);
+    tokenizer_close(t);
+}
+
 static void eos_and_bos_are_named_in_the_config(void **state)
 {
     (void)state;
@@ -229,6 +259,7 @@ static void what_is_wrong_is_named(void **state)
         {"[]", ERR_FORMAT, "not an object"},
         {"{" SMALL, ERR_FORMAT, "line 1"},
         {FILE_OF(ADDED, LEVEL, MODEL) "x", ERR_FORMAT, "line 4"},
+        {"{\"model\": {\"vocab\": {\n\n},\n\"merges\": [\n]},\n x}", ERR_FORMAT, "line 6"},
         {"{\"version\": \"2.0\"}", ERR_UNSUPPORTED, "version 2.0"},
         {"{\"version\": \"1.0\", \"model\": {}}", ERR_UNSUPPORTED, "decoder (none)"},
         {"{" SMALL ", \"truncation\": {\"max_length\": 5}}", ERR_UNSUPPORTED, "truncation is set"},
@@ -427,6 +458,8 @@ int main(void)
         cmocka_unit_test(bytes_that_are_no_text_are_refused),
         cmocka_unit_test(half_a_character_waits_for_the_other_half),
         cmocka_unit_test(a_small_file_is_read_whole),
+        cmocka_unit_test(an_entry_needs_its_merges),
+        cmocka_unit_test(keys_may_be_escaped),
         cmocka_unit_test(eos_and_bos_are_named_in_the_config),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(a_folder_without_one_is_named),
