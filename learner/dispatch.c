@@ -2,7 +2,10 @@
 /* dispatch.c - one array of jobs, small enough to walk (a few steps' worth), and a linked queue of those that wait. */
 #include "learner/dispatch.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+#define HOPELESS 64 /* refusals of one job by whatever nodes: more of them than are remembered */
 
 struct dispatch {
     struct job **job;
@@ -115,16 +118,25 @@ enum err dispatch_finish(struct dispatch *d, uint64_t id, int64_t now_ns)
     return ERR_OK;
 }
 
-void dispatch_return(struct dispatch *d, uint64_t id, int64_t now_ns)
+void dispatch_return(struct dispatch *d, uint64_t id, uint64_t node, int64_t now_ns)
 {
     struct job *j = find(d, id);
-    if (j && j->state == JOB_IN_FLIGHT) enqueue(d, j, true, now_ns);
+    if (j && j->state == JOB_IN_FLIGHT && j->node == node) enqueue(d, j, true, now_ns);
 }
 
-void dispatch_refuse(struct dispatch *d, uint64_t id, uint64_t node, int64_t now_ns)
+uint32_t dispatch_need(const struct dispatch *d, uint64_t node, uint64_t version)
+{
+    uint32_t need = 0;
+    for (const struct job *j = d->head; j; j = j->next)
+        if (j->min_version <= version && !refused(j, node) && (!need || j->group_size < need)) need = j->group_size;
+    return need;
+}
+
+void dispatch_refuse(struct dispatch *d, uint64_t id, uint64_t node, struct span words, int64_t now_ns)
 {
     struct job *j = find(d, id);
     if (!j || j->state == JOB_DONE) return;
+    snprintf(j->words, sizeof j->words, "%.*s", (int)(words.n < sizeof j->words ? words.n : sizeof j->words - 1), (const char *)words.p);
     if (!refused(j, node)) j->refused_by[j->n_refused++ % (sizeof j->refused_by / sizeof *j->refused_by)] = node;
     if (j->state == JOB_IN_FLIGHT && j->node == node) enqueue(d, j, true, now_ns);
 }
@@ -134,7 +146,7 @@ const struct job *dispatch_hopeless(const struct dispatch *d, const uint64_t *up
     for (const struct job *j = d->head; n && j; j = j->next) {
         uint32_t k = 0;
         while (k < n && refused(j, up[k])) k++;
-        if (k == n) return j;
+        if (k == n || j->n_refused >= HOPELESS) return j;
     }
     return NULL;
 }

@@ -23,10 +23,7 @@ static int run(const struct learner_conf *conf)
     if (!e) e = service_create(loop, conf, &service, &why);
     if (!e) e = loop_signals(loop, on_stop, NULL, service);
     int code = e ? 1 : 0;
-    if (e == ERR_EXIST && !service) {
-        printf("%s\n", why_str(&why, e));
-        code = 0;
-    } else if (e) {
+    if (e) {
         log_event(LOG_LEVEL_ERROR, "start_failed", "%s", why_str(&why, e));
     } else {
         daemon_ready();

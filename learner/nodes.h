@@ -19,7 +19,7 @@ struct node {
     int64_t joined_ns, heard_ns;
     struct version have;
     struct net_req *ask; /* parked; NULL: none */
-    uint32_t ask_room;
+    uint32_t ask_room, max_seq; /* of the open question; at most */
     uint64_t n_group, n_tok; /* groups taken from it, their tokens */
     uint32_t n_running, n_waiting, free_block, n_block, swap_ms, stall_us;
     float tok_per_s;

@@ -21,17 +21,18 @@ static void say_ack(struct service *s, struct net_req *req, enum err code, const
     reply(s, req, msg_put_ack(&m, &s->buf));
 }
 
-static void say_idle(struct service *s, struct net_req *req, const struct node *n, uint32_t retry_ms)
+static void say_idle(struct service *s, struct net_req *req, const struct node *n, uint32_t retry_ms, uint32_t need_seq)
 {
-    const struct msg_idle m = {.retry_ms = retry_ms, .incarnation = s->incarnation, .version = s->version, .drain = n->drain, .pause = s->paused};
+    const struct msg_idle m = {.retry_ms = retry_ms, .incarnation = s->incarnation, .version = s->version, .drain = n->drain, .pause = s->paused,
+                               .need_seq = need_seq};
     reply(s, req, msg_put_idle(&m, &s->buf));
 }
 
-static void unpark(struct service *s, struct node *n, uint32_t retry_ms)
+static void unpark(struct service *s, struct node *n, uint32_t retry_ms, uint32_t need_seq)
 {
     struct net_req *req = n->ask;
     n->ask = NULL;
-    if (req) say_idle(s, req, n, retry_ms);
+    if (req) say_idle(s, req, n, retry_ms, need_seq);
 }
 
 static void hear(struct node *n, int64_t now_ns)
@@ -62,6 +63,7 @@ static void on_hello(struct service *s, struct net_req *req, struct span frame)
     }
     n->peer = net_req_peer(req);
     net_req_addr(req, n->addr, sizeof n->addr);
+    n->max_seq = m.max_seq;
     msg_str_copy(m.name, n->name, sizeof n->name);
     msg_str_copy(m.numerics, n->numerics, sizeof n->numerics);
     n->exact = !strcmp(n->numerics, s->dev->numerics);
@@ -78,6 +80,26 @@ static void on_hello(struct service *s, struct net_req *req, struct span frame)
                                   .beat_ms = s->conf->beat_ms,
                                   .numerics = span_str(s->dev->numerics)};
     reply(s, req, msg_put_welcome(&w, &s->buf));
+}
+
+/* A job that no node here can do ends the run: waiting would be for ever. */
+static void give_up_if_hopeless(struct service *s)
+{
+    uint64_t up[256];
+    uint32_t n = 0, room = 0;
+    for (const struct node *x = s->nodes.head; x && n < 256; x = x->next)
+        if (node_is_up(x)) {
+            up[n++] = x->id;
+            room = x->max_seq > room ? x->max_seq : room;
+        }
+    if (!n || s->stop) return;
+    const struct job *j = dispatch_hopeless(s->dispatch, up, n);
+    const uint32_t need = dispatch_need(s->dispatch, 0, UINT64_MAX);
+    if (j) log_event(LOG_LEVEL_ERROR, "job_hopeless", "every node has refused job %llu: %s", (unsigned long long)j->id, j->words);
+    else if (need > room) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do a group of %u completions: the largest max_num_seqs is %u", need, room);
+    else return;
+    s->exit_code = 1;
+    service_stop(s);
 }
 
 /* -- ask --------------------------------------------------------------------------------------------------------------- */
@@ -101,11 +123,21 @@ static void say_job(struct service *s, struct net_req *req, const struct job *j)
     reply(s, req, msg_put_job(&m, &s->buf));
 }
 
+/* A job waits that only lacks room: the question says how much there was when it was asked, so it must be asked again when there is more.
+ * true: it was answered so. A node that can never have the room is passed over. */
+static bool ask_for_room(struct service *s, struct node *n)
+{
+    const uint32_t need = dispatch_need(s->dispatch, n->id, n->have.counter);
+    if (!need || need > n->max_seq) return false;
+    unpark(s, n, 0, need);
+    return true;
+}
+
 static bool serve_one(struct service *s, struct node *n)
 {
     if (!n->ask || s->paused || n->drain || n->have.incarnation != s->incarnation) return false;
     const struct job *j = dispatch_take(s->dispatch, n->id, n->ask_room, n->have.counter, clock_now_ns());
-    if (!j) return false;
+    if (!j) return ask_for_room(s, n);
     struct net_req *req = n->ask;
     n->ask = NULL;
     say_job(s, req, j);
@@ -119,7 +151,7 @@ void rpc__serve(struct service *s)
 
 void rpc__news(struct service *s)
 {
-    for (struct node *n = s->nodes.head; n; n = n->next) unpark(s, n, 0);
+    for (struct node *n = s->nodes.head; n; n = n->next) unpark(s, n, 0, 0);
 }
 
 static void on_ask(struct service *s, struct net_req *req, struct span frame)
@@ -130,31 +162,26 @@ static void on_ask(struct service *s, struct net_req *req, struct span frame)
     struct node *n = nodes_find(&s->nodes, m.node_id);
     if (!n || n->peer != net_req_peer(req)) return say_ack(s, req, ERR_NOENT, "unknown node: say hello first");
     hear(n, clock_now_ns());
-    unpark(s, n, 0); /* one question at a time */
+    unpark(s, n, 0, 0); /* one question at a time */
     n->have = (struct version){m.incarnation, m.version};
     n->ask = req;
     n->ask_room = m.room_seq;
     if (serve_one(s, n)) return;
     /* Behind: say so, and let it fetch. */
-    if (n->have.incarnation != s->incarnation || n->have.counter != s->version || s->paused || n->drain) unpark(s, n, 20);
+    if (n->have.incarnation != s->incarnation || n->have.counter < s->version || s->paused || n->drain) unpark(s, n, 20, 0);
+    give_up_if_hopeless(s);
 }
 
 /* -- group ------------------------------------------------------------------------------------------------------------- */
 
-/* A job that every node here has refused ends the run: waiting would be for ever. */
-static enum err give_up_if_hopeless(struct service *s, struct span words)
+/* A node whose group is malformed would make the same again: it is not asked for this job any more. */
+static enum err cannot_use(struct service *s, const struct node *n, uint64_t job_id, enum err e, const struct why *why)
 {
-    uint64_t up[256];
-    uint32_t n = 0;
-    for (const struct node *x = s->nodes.head; x && n < 256; x = x->next)
-        if (node_is_up(x)) up[n++] = x->id;
-    const struct job *j = dispatch_hopeless(s->dispatch, up, n);
-    if (!j) return ERR_OK;
-    log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do job %llu: %.*s", (unsigned long long)j->id, (int)(words.n < 200 ? words.n : 200),
-              (const char *)words.p);
-    s->exit_code = 1;
-    service_stop(s);
-    return ERR_OK;
+    const int64_t now = clock_now_ns();
+    if (n && (e == ERR_FORMAT || e == ERR_RANGE)) dispatch_refuse(s->dispatch, job_id, n->id, span_str(why_str(why, e)), now);
+    else if (n) dispatch_return(s->dispatch, job_id, n->id, now);
+    give_up_if_hopeless(s);
+    return e;
 }
 
 static enum err take_group(struct service *s, struct span frame, struct node **ret_node, struct why *why)
@@ -168,17 +195,19 @@ static enum err take_group(struct service *s, struct span frame, struct node **r
     const struct job *j = dispatch_find(s->dispatch, m.job_id);
     if (!j || j->state == JOB_DONE) return why_set(why, ERR_STALE, "the job is done already");
     if (m.why.n) {
-        dispatch_refuse(s->dispatch, m.job_id, m.node_id, clock_now_ns());
+        dispatch_refuse(s->dispatch, m.job_id, m.node_id, m.why, clock_now_ns());
         log_event(LOG_LEVEL_WARN, "job_refused", "job %llu by %s: %.*s", (unsigned long long)m.job_id, *ret_node ? (*ret_node)->name : "unknown node",
                   (int)(m.why.n < 200 ? m.why.n : 200), (const char *)m.why.p);
-        return give_up_if_hopeless(s, m.why);
+        give_up_if_hopeless(s);
+        return ERR_OK;
     }
-    const struct group_limits lim = {j->group_size, s->conf->max_completion_length, s->dims.n_vocab, s->version, j->min_version};
+    /* a node may have fetched, and drawn with, a version whose letter has not reached this thread */
+    const struct group_limits lim = {j->group_size, s->conf->max_completion_length, s->dims.n_vocab, push_source_newest(s->source).counter,
+                                     j->min_version};
     enum err e = group_read(&m, &lim, &g, why);
     if (e) {
         s->n_bad++;
-        dispatch_return(s->dispatch, m.job_id, clock_now_ns());
-        return e;
+        return cannot_use(s, *ret_node, m.job_id, e, why);
     }
     g->step = j->step;
     g->eval = j->eval;
@@ -234,7 +263,7 @@ static void on_beat(struct service *s, struct net_req *req, struct span frame)
     n->swap_ms = m.swap_ms;
     n->stall_us = m.stall_us;
     find_lost(s, n, m.jobs);
-    say_idle(s, req, n, s->conf->beat_ms);
+    say_idle(s, req, n, s->conf->beat_ms, 0);
     rpc__serve(s);
 }
 
@@ -242,7 +271,7 @@ static void lose(struct service *s, struct node *n, const char *event)
 {
     const uint32_t k = dispatch_lost(s->dispatch, n->id, clock_now_ns());
     log_event(LOG_LEVEL_WARN, event, "%s: %u of its jobs go to others", n->name, k);
-    unpark(s, n, 0);
+    unpark(s, n, 0, 0);
     rpc__serve(s);
 }
 

@@ -213,9 +213,7 @@ static enum err open_train(struct service *s, struct why *why)
     TRY(queue_create(s->conf->max_staleness + 4, &s->train.train_q));
     TRY(queue_create(4, &s->train.eval_q));
     TRY(train_load(&s->train, why));
-    if (s->train.resumed_finished || s->train.step >= s->conf->max_steps)
-        return why_set(why, ERR_EXIST, "%s is finished at step %llu. To start the next run: another --run-dir, a larger --max-steps, or --resume false",
-                       s->conf->run_dir, (unsigned long long)s->train.step);
+    if (train_is_finished(&s->train)) return ERR_OK;
     TRY(record_open(s->conf->run_dir, s->train.step, &s->data, &s->rewards, &s->record, why));
     s->train.record = s->record;
     s->next_step = s->version = s->train.step;
@@ -267,6 +265,12 @@ static enum err open_all(struct service *s, struct why *why)
     TRY(open_trainer(s, why));
     TRY(dispatch_create(&s->dispatch));
     TRY(open_train(s, why));
+    if (train_is_finished(&s->train)) {
+        snprintf(s->summary, sizeof s->summary, "%.600s is finished at step %llu. To start the next run: another --run-dir, a larger --max-steps, or "
+                 "--resume false", s->conf->run_dir, (unsigned long long)s->train.step);
+        loop_stop(s->loop);
+        return ERR_OK;
+    }
     TRY(open_doors(s, why));
     TRY(loop_timer_start(s->loop, TICK_MS, TICK_MS, on_tick, s, &s->tick));
     TRY(daemon_watchdog(s->loop, alive, s, &s->watchdog));

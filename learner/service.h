@@ -57,10 +57,11 @@ struct service {
     uint64_t n_stale, n_bad; /* groups refused */
     int64_t started_ns;
     int exit_code;
-    char summary[256];
+    char summary[1024];
 };
 
-/* Open everything. The caller owns *ret_service. ERR_EXIST: a finished run (the words say how to go on), a taken port, another learner. */
+/* Open everything. The caller owns *ret_service. A run that is finished opens no door: the loop ends at once, the summary says how to go
+ * on. ERR_EXIST: a taken port, another learner. */
 enum err service_create(struct loop *l, const struct learner_conf *conf, struct service **ret_service, struct why *why) MUST_CHECK;
 void service_destroy(struct service *s); /* after the loop has ended; NULL is a no-op */
 

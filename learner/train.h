@@ -54,9 +54,8 @@ struct train {
     struct train_calls calls;
     struct queue *train_q, *eval_q; /* struct step_batch *; closed: stop */
     bool *stop;                     /* set by the loop: finish the step and save (atomic) */
-    uint64_t step;                  /* steps done */
+    uint64_t step, saved;           /* steps done; those that a checkpoint or the starting model holds */
     double accuracy, first_accuracy, first_reward, last_reward;
-    bool resumed_finished;
     int32_t eos;
     int64_t started_ns;
 };
@@ -64,7 +63,10 @@ struct train {
 /* The whole run; ends with calls.ended. For pthread_create. */
 void *train_main(void *train);
 
-/* Start weights: the newest checkpoint of run_dir when resume is set, else conf->model. Sets step. */
+/* Start weights: the newest checkpoint of run_dir when resume is set, else conf->model, and then older checkpoints go. Sets step. */
 enum err train_load(struct train *t, struct why *why) MUST_CHECK;
+
+/* Has the run got to its end, by max_steps or stop_accuracy? */
+bool train_is_finished(const struct train *t);
 
 #endif

@@ -28,9 +28,9 @@ static json_t *status_json(struct service *s)
     uint32_t jobs = 0, unsent = 0;
     if (s->worker) worker_stats(s->worker, &st);
     if (s->link) link_look(s->link, &state, &jobs, &unsent, &url);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:i, s:i, s:i, s:i, s:f, s:I, s:I, s:I, s:f, s:f, s:f}",
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:i, s:i, s:i, s:i, s:f, s:I, s:I, s:I, s:f, s:f, s:f}",
                      "daemon", "rollout", "version", GRPO_VERSION, "name", s->name, "device", s->dev->name, "numerics", s->dev->numerics,
-                     "model", s->model_from, "learner", url, "link", state, "incarnation", (json_int_t)s->version.incarnation, "policy_version",
+                     "model", s->model_from, "learner", url, "link", state, "road", s->road, "incarnation", (json_int_t)s->version.incarnation, "policy_version",
                      (json_int_t)s->version.counter, "paused", s->paused || s->learner_paused, "draining", s->draining, "running", (int)st.n_running, "waiting",
                      (int)st.n_waiting, "kv_free_blocks", (int)st.n_free_block, "kv_blocks", (int)st.n_block, "tok_per_s", s->tok_per_s,
                      "generated_tokens", (json_int_t)st.gen_tok, "prefilled_tokens", (json_int_t)st.prefill_tok, "groups",

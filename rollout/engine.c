@@ -443,7 +443,7 @@ static void abort_work(struct engine *e, struct work *w)
 {
     for (uint32_t i = 0; i < w->group_size; i++)
         if (!w->seq[i].done) end_seq(e, w, &w->seq[i], FINISH_ABORT);
-    w->e = why_set(&w->why, ERR_CANCELLED, "the work was called off");
+    if (!w->e) w->e = why_set(&w->why, ERR_CANCELLED, "the work was called off");
 }
 
 static void collect(struct engine *e, struct work **ret_done)
@@ -468,6 +468,16 @@ static void collect(struct engine *e, struct work **ret_done)
     }
 }
 
+/* Which row it was is not known: all that runs was in the step. */
+static void fail_active(struct engine *e)
+{
+    for (struct work *w = e->active; w; w = w->next) {
+        if (w->aborted) continue;
+        w->aborted = true;
+        w->e = why_set(&w->why, ERR_NONFINITE, "logits are not finite: the weights of version %llu are bad", (unsigned long long)e->version.counter);
+    }
+}
+
 enum err engine_step(struct engine *e, struct work **ret_done, struct why *why)
 {
     *ret_done = NULL;
@@ -476,8 +486,8 @@ enum err engine_step(struct engine *e, struct work **ret_done, struct why *why)
     if (e->n_row) {
         enum err er = compute(e);
         if (!er) er = hand_out(e);
-        if (er) return why_set(why, er, er == ERR_NONFINITE ? "logits are not finite: the weights of version %llu are bad" : "a step of version %llu failed",
-                               (unsigned long long)e->version.counter);
+        if (er == ERR_NONFINITE) fail_active(e);
+        else if (er) return why_set(why, er, "a step of version %llu failed", (unsigned long long)e->version.counter);
     }
     collect(e, ret_done);
     e->st.n_step++;

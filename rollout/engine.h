@@ -47,8 +47,8 @@ void engine_abort_all(struct engine *e);
 /* Is there anything to do now? */
 bool engine_has_work(const struct engine *e);
 
-/* One step. *ret_done: works that ended in it, linked by next; the caller owns them. An error of the device is returned; ERR_NONFINITE when
- * logits are not numbers. */
+/* One step. *ret_done: works that ended in it, linked by next; the caller owns them. An error of the device is returned. Logits that are not
+ * numbers are the weights' fault, or the prompt's: the works that run end with ERR_NONFINITE, the engine goes on. */
 enum err engine_step(struct engine *e, struct work **ret_done, struct why *why) MUST_CHECK;
 
 struct engine_stats {

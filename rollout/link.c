@@ -42,6 +42,7 @@ struct link {
     struct version newest; /* published, as far as we have heard */
     struct held *held;
     bool asking, leaving, loading;
+    uint32_t need_seq; /* room that the learner's next job needs */
     struct loop_timer *beat, *again;
     struct msg_buf buf;
     int64_t fetch_started_ns;
@@ -189,13 +190,16 @@ static void on_ask_reply(void *arg, enum err e, struct span reply)
     if (e) return;
     switch (msg_id_of(reply)) {
     case MSG_ID_job:
+        k->need_seq = 0;
         take_job(k, reply);
         ask(k);
         break;
     case MSG_ID_idle:
         if (msg_get_idle(reply, &i, &why)) return later(k, 1000);
+        k->need_seq = i.need_seq;
         hear_idle(k, &i);
-        later(k, i.retry_ms);
+        if (i.need_seq) ask(k); /* else when the next work has ended */
+        else later(k, i.retry_ms);
         break;
     default: /* an ack: the learner does not know us any more */
         log_event(LOG_LEVEL_WARN, "ask_refused", "by the learner; greeting again");
@@ -206,10 +210,11 @@ static void on_ask_reply(void *arg, enum err e, struct span reply)
     }
 }
 
+/* 0 also while there is less than the next job needs: with nothing in flight the question is asked in any case, for the need may be gone. */
 static uint32_t room(const struct link *k)
 {
-    const uint32_t max = k->s->conf->max_num_seqs;
-    return k->s->n_inflight < max ? max - k->s->n_inflight : 0;
+    const uint32_t max = k->s->conf->max_num_seqs, n = k->s->n_inflight < max ? max - k->s->n_inflight : 0;
+    return n < k->need_seq && k->s->n_inflight ? 0 : n;
 }
 
 static enum err dial(struct link *k, struct why *why);
@@ -242,6 +247,7 @@ static void on_fetched(void *arg, enum err e, struct push_image *image, const st
         if (e != ERR_CANCELLED) later(k, FETCH_AGAIN_MS);
         return;
     }
+    const char *road = image->road == PUSH_SHM ? "shm" : "net";
     e = worker_load(k->s->worker, image, &w);
     if (e) {
         push_image_done(image);
@@ -249,6 +255,7 @@ static void on_fetched(void *arg, enum err e, struct push_image *image, const st
         later(k, FETCH_AGAIN_MS);
         return;
     }
+    k->s->road = road;
     k->loading = true;
 }
 
@@ -268,6 +275,8 @@ static void fetch(struct link *k)
 void link_swapped(struct link *k)
 {
     k->loading = false;
+    /* a fetch gets the newest there is, of which word may not have come yet */
+    if (k->s->version.incarnation == k->newest.incarnation && k->s->version.counter > k->newest.counter) k->newest = k->s->version;
     k->s->last_swap_ns = clock_now_ns() - k->fetch_started_ns;
     ask(k);
     fetch(k);

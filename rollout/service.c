@@ -102,6 +102,7 @@ static enum err load_folder(struct service *s, const char *dir, struct why *why)
     enum err e = folder_load(dir, t, NULL, (uint16_t *)image.p, why);
     if (!e) e = worker_load(s->worker, &image, why);
     if (e) push_image_done(&image);
+    else s->road = "folder";
     return e;
 }
 
@@ -172,6 +173,7 @@ enum err service_create(struct loop *l, const struct rollout_conf *conf, struct 
     if (!s) return ERR_NOMEM;
     s->loop = l;
     s->conf = conf;
+    s->road = "none";
     s->started_ns = s->last_tick_ns = clock_now_ns();
     if (getrandom(&s->boot, sizeof s->boot, 0) != (ssize_t)sizeof s->boot) s->boot = (uint64_t)s->started_ns ^ (uint64_t)getpid() << 40;
     enum err e = open_all(s, why);

@@ -22,6 +22,7 @@ struct service {
     char name[64], host[64], model_from[512];
     uint64_t boot;
     struct version version; /* drawn with */
+    const char *road;       /* how the newest weights came: folder, shm, net; none: there are none */
     uint32_t n_inflight;    /* sequences given to the engine and not back */
     uint64_t n_group, n_swap;
     int64_t started_ns, last_swap_ns, last_stall_ns;

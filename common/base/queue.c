@@ -18,6 +18,7 @@ struct queue {
 
 enum err queue_create(uint32_t cap, struct queue **ret_queue)
 {
+    if (!cap || cap > UINT32_MAX / 2) return ERR_INVAL;
     struct queue *q = calloc(1, sizeof *q);
     if (!q) return ERR_NOMEM;
     q->cap = cap;
@@ -62,7 +63,7 @@ enum err queue_try_put(struct queue *q, void *letter)
 /* Waits until there is a letter, the queue closes or the deadline passes. Lock held. */
 static void wait_some(struct queue *q, int64_t timeout_ns)
 {
-    const int64_t end = clock_now_ns() + timeout_ns;
+    const int64_t now = clock_now_ns(), end = timeout_ns < INT64_MAX - now ? now + timeout_ns : INT64_MAX;
     const struct timespec at = {end / NS_PER_S, end % NS_PER_S};
     while (!q->n && !q->closed) {
         if (timeout_ns < 0) pthread_cond_wait(&q->some, &q->lock);

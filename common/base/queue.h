@@ -10,7 +10,7 @@
 
 struct queue;
 
-/* Room for cap letters (> 0). The caller owns *ret_queue. */
+/* Room for cap letters (1 .. 2^31 - 1, else ERR_INVAL). The caller owns *ret_queue. */
 enum err queue_create(uint32_t cap, struct queue **ret_queue) MUST_CHECK;
 void queue_destroy(struct queue *q); /* no thread may be in it; letters left are forgotten */
 

@@ -39,10 +39,10 @@ RNG_FN struct rng4 rng_philox(uint64_t key, uint64_t ctr_lo, uint64_t ctr_hi)
     return r;
 }
 
-/* A word to a float in the open interval (0, 1): 24 bits, never 0, never 1. */
+/* A word to a float in the open interval (0, 1): 23 bits, so that the half is exact and the largest is not rounded up to 1. */
 RNG_FN float rng_unit(uint32_t w)
 {
-    return ((float)(w >> 8) + 0.5f) * (1.0f / 16777216.0f);
+    return ((float)(w >> 9) + 0.5f) * (1.0f / 8388608.0f);
 }
 
 /* The one draw of one token: uniform in (0, 1). seed: the run's; job: job_id (0 for a request outside a run);

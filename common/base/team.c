@@ -35,9 +35,7 @@ struct team {
 
 static inline void relax(void)
 {
-#if defined(__x86_64__)
     __builtin_ia32_pause();
-#endif
 }
 
 static void wait_run(struct team *t, unsigned seen)

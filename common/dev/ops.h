@@ -4,6 +4,7 @@
  * Types: bf16 = uint16_t, round to nearest even at the points named here and in docs/numerics.md and nowhere else; sums
  * fp32. Every output row depends on its own row (and its sequence's K and V) only: its bits are the same whatever stands
  * beside it, on any number of threads. All pointers are device memory. Every slot is filled on every back end.
+ * Sizes: K even, C and F multiples of 16, D of 16 up to 256, M, N and V any (a model's are narrower: common/model/dims.h).
  * The plain truth of op x is tests/ref/x.c; the row that checks it is in tests/kern/test_ops.c. */
 #ifndef COMMON_DEV_OPS_H
 #define COMMON_DEV_OPS_H

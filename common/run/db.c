@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/run/db.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/clock.h"
 
@@ -40,6 +42,7 @@ static const char *const sql[STMT_COUNT] = {
 static enum err said(struct db *d, struct why *why)
 {
     enum err e = ERR_IO;
+    const int of_call = errno, errnum = sqlite3_system_errno(d->s);
     switch (sqlite3_errcode(d->s) & 0xff) {
     case SQLITE_FULL: e = ERR_NOSPACE; break;
     case SQLITE_NOTADB:
@@ -50,7 +53,11 @@ static enum err said(struct db *d, struct why *why)
     case SQLITE_PERM:
     case SQLITE_READONLY:
     case SQLITE_AUTH: e = ERR_ACCESS; break;
-    case SQLITE_CANTOPEN: e = ERR_NOENT; break;
+    case SQLITE_CANTOPEN: e = errnum ? err_from_errno(errnum) : ERR_NOENT; break;
+    case SQLITE_IOERR: /* SQLite knows ENOSPC; a quota or a limit on file sizes it calls an I/O error, and keeps no errno */
+        if (of_call == EDQUOT || of_call == EFBIG || of_call == ENOSPC)
+            return why_set(why, ERR_NOSPACE, "%s: %s: %s", d->path, sqlite3_errmsg(d->s), strerror(of_call));
+        break;
     default: break;
     }
     return why_set(why, e, "%s: %s", d->path, sqlite3_errmsg(d->s));
@@ -58,6 +65,7 @@ static enum err said(struct db *d, struct why *why)
 
 static enum err run(struct db *d, const char *text, struct why *why)
 {
+    errno = 0;
     return sqlite3_exec(d->s, text, NULL, NULL, NULL) ? said(d, why) : ERR_OK;
 }
 
@@ -72,41 +80,81 @@ enum err db_number(struct db *d, const char *text, double *ret, struct why *why)
     return e;
 }
 
-static enum err check_schema(struct db *d, struct why *why)
+/* A file without a table is new, or being made. Of another's database nothing is touched. */
+static enum err check_schema(struct db *d, bool *ret_new, struct why *why)
 {
-    double v = 0;
-    enum err e = db_number(d, "SELECT value FROM meta WHERE key = 'schema'", &v, why);
-    if (e == ERR_NOENT) return why_set(why, ERR_FORMAT, "%s: not the database of a run", d->path);
-    if (e) return e;
+    double n_table = 0, n_meta = 0, v = 0;
+    TRY(db_number(d, "SELECT count(*) FROM sqlite_master", &n_table, why));
+    TRY(db_number(d, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'meta'", &n_meta, why));
+    *ret_new = n_table == 0;
+    if (*ret_new) return ERR_OK;
+    enum err e = n_meta > 0 ? db_number(d, "SELECT value FROM meta WHERE key = 'schema'", &v, why) : ERR_NOENT;
+    if (e && e != ERR_NOENT && sqlite3_errcode(d->s) != SQLITE_ERROR) return e; /* SQLITE_ERROR: no such column */
+    if (e) return why_set(why, ERR_FORMAT, "%s: not the database of a run", d->path);
     if (v > DB_SCHEMA || v < DB_SCHEMA)
         return why_set(why, ERR_MISMATCH, "%s: schema %g, this program knows %d: use the grpod that made it", d->path, v, DB_SCHEMA);
     return ERR_OK;
 }
 
-static enum err prepare(struct db *d, bool write, struct why *why)
+/* All tables in one transaction: a reader sees none of them or a whole database. */
+static enum err make_tables(struct db *d, struct why *why)
 {
     char meta[128];
+    snprintf(meta, sizeof meta, "INSERT OR IGNORE INTO meta VALUES ('schema', '%d')", DB_SCHEMA);
+    TRY(run(d, "PRAGMA journal_mode = WAL", why));
+    TRY(db_begin(d, why));
+    enum err e = run(d, schema, why);
+    if (!e) e = run(d, meta, why);
+    if (!e) return db_commit(d, why);
+    sqlite3_exec(d->s, "ROLLBACK", NULL, NULL, NULL);
+    return e;
+}
+
+static enum err prepare(struct db *d, bool write, struct why *why)
+{
+    bool is_new;
     sqlite3_busy_timeout(d->s, 10000);
-    if (write) {
-        TRY(run(d, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;", why));
-        TRY(run(d, schema, why));
-        snprintf(meta, sizeof meta, "INSERT OR IGNORE INTO meta VALUES ('schema', '%d')", DB_SCHEMA);
-        TRY(run(d, meta, why));
-    }
-    TRY(check_schema(d, why));
-    for (int i = 0; write && i < STMT_COUNT; i++)
+    TRY(check_schema(d, &is_new, why));
+    if (!write) return is_new ? why_set(why, ERR_FORMAT, "%s: not the database of a run", d->path) : ERR_OK;
+    if (is_new) TRY(make_tables(d, why));
+    TRY(run(d, "PRAGMA synchronous = NORMAL", why));
+    for (int i = 0; i < STMT_COUNT; i++)
         if (sqlite3_prepare_v2(d->s, sql[i], -1, &d->stmt[i], NULL)) return said(d, why);
     return ERR_OK;
+}
+
+/* Reading a WAL database takes a -shm file beside it, which a reader who may not write in the folder cannot make. With no -wal there is no
+ * writer and nothing but the file: then it is read as it lies. */
+static enum err open_still(struct db *d, struct why *why)
+{
+    static const char hex[] = "0123456789abcdef";
+    char wal[sizeof d->path + 8], uri[3 * sizeof d->path + 32] = "file:";
+    size_t n = strlen(uri);
+    snprintf(wal, sizeof wal, "%s-wal", d->path);
+    if (!access(wal, F_OK)) return why_set(why, ERR_ACCESS, "%s: in use, and its folder is closed to this user", d->path);
+    for (const char *p = d->path; *p; p++) {
+        const unsigned char c = (unsigned char)*p;
+        const bool plain = c == '/' || c == '.' || c == '-' || c == '_' || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+        if (!plain) uri[n++] = '%', uri[n++] = hex[c >> 4];
+        uri[n++] = plain ? (char)c : hex[c & 15];
+    }
+    snprintf(uri + n, sizeof uri - n, "?immutable=1");
+    sqlite3_close(d->s);
+    d->s = NULL;
+    return sqlite3_open_v2(uri, &d->s, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) ? said(d, why) : prepare(d, false, why);
 }
 
 enum err db_open(const char *path, bool write, struct db **ret_db, struct why *why)
 {
     struct db *d = calloc(1, sizeof *d);
     if (!d) return ERR_NOMEM;
-    snprintf(d->path, sizeof d->path, "%s", path);
-
+    if ((size_t)snprintf(d->path, sizeof d->path, "%s", path) >= sizeof d->path) {
+        free(d);
+        return why_set(why, ERR_RANGE, "%s: too long a path", path);
+    }
     const int flags = write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
     enum err e = sqlite3_open_v2(path, &d->s, flags, NULL) ? said(d, why) : prepare(d, write, why);
+    if (!write && (e == ERR_ACCESS || e == ERR_NOENT) && !access(path, R_OK)) e = open_still(d, why);
     if (e) {
         db_close(d);
         return e;
@@ -154,6 +202,7 @@ enum err db_rewind(struct db *d, uint64_t step, struct why *why)
 
 static enum err finish(struct db *d, sqlite3_stmt *st, struct why *why)
 {
+    errno = 0;
     const int rc = sqlite3_step(st);
     enum err e = rc == SQLITE_DONE ? ERR_OK : said(d, why);
     sqlite3_reset(st);

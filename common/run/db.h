@@ -22,7 +22,8 @@
 
 struct db;
 
-/* Open for writing, creating it if need be; or for reading. ERR_FORMAT: not a database of ours; ERR_MISMATCH: another schema; ERR_NOSPACE. */
+/* Open for writing, creating it if need be; or for reading. ERR_NOENT; ERR_FORMAT: not a database of ours; ERR_MISMATCH: another
+ * schema; both leave the file as it was. Any call may say ERR_NOSPACE (disk, quota, file size limit): undo by closing. */
 enum err db_open(const char *path, bool write, struct db **ret_db, struct why *why) MUST_CHECK;
 void db_close(struct db *d); /* NULL is a no-op; an open transaction is undone */
 

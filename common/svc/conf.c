@@ -3,7 +3,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <ini.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +37,7 @@ static enum err parse_number(const struct conf_key *k, const char *v, double *re
     }
     if (end == v || *end || errno || !isfinite(x)) return why_set(why, ERR_INVAL, "%s = %s: a number is expected", k->name, v);
     if (k->type != CONF_F64 && x != floor(x)) return why_set(why, ERR_INVAL, "%s = %s: a whole number is expected", k->name, v);
-    if (x < k->min || x > k->max) return why_set(why, ERR_RANGE, "%s = %s: must lie between %g and %g", k->name, v, k->min, k->max);
+    if (x < k->min || x > k->max) return why_set(why, ERR_RANGE, "%s = %s: must lie between %.15g and %.15g", k->name, v, k->min, k->max);
     *ret = x;
     return ERR_OK;
 }
@@ -107,32 +106,66 @@ void conf_done(const struct conf_list *l, void *conf)
         }
 }
 
-struct ini_state {
+struct reader {
     const struct conf_list *l;
     void *conf;
-    enum err e;
-    struct why *why;
+    char section[64];
 };
 
-static int on_ini(void *user, const char *section, const char *name, const char *value)
+/* Cut white space off both ends, in place. */
+static char *trim(char *s)
 {
-    struct ini_state *st = user;
-    if (*section && strcmp(section, st->l->section)) {
-        if (!strcmp(section, "learner") || !strcmp(section, "rollout")) return 1;
-        st->e = why_set(st->why, ERR_NOENT, "unknown section [%s]", section);
-        return 0;
-    }
-    st->e = conf_set(st->l, st->conf, name, value, st->why);
-    return st->e == ERR_OK;
+    while (isspace((unsigned char)*s)) s++;
+    for (char *end = s + strlen(s); end > s && isspace((unsigned char)end[-1]);) *--end = 0;
+    return s;
 }
 
-enum err conf_parse(const struct conf_list *l, void *conf, const char *text, const char *name, struct why *why)
+static enum err open_section(struct reader *r, char *line, struct why *why)
 {
-    struct ini_state st = {l, conf, ERR_OK, why};
-    const int line = ini_parse_string(text, on_ini, &st);
-    if (st.e) return why_add(why, st.e, "%s:%d", name, line > 0 ? line : 0);
-    if (line > 0) return why_set(why, ERR_FORMAT, "%s:%d: not a line of the form name = value", name, line);
-    return line < 0 ? ERR_NOMEM : ERR_OK;
+    char *end = strchr(line, ']');
+    if (!end || end[1]) return why_set(why, ERR_FORMAT, "\"%s\" is no [section]", line);
+    *end = 0;
+    const char *name = trim(line + 1);
+    if (*name && strcmp(name, r->l->section) && strcmp(name, "learner") && strcmp(name, "rollout"))
+        return why_set(why, ERR_NOENT, "unknown section [%s]", name);
+    snprintf(r->section, sizeof r->section, "%s", name);
+    return ERR_OK;
+}
+
+/* One line, without its end. A ';' after white space begins a comment, as does '#' or ';' in front. */
+static enum err read_line(struct reader *r, char *line, struct why *why)
+{
+    for (char *p = line + strcspn(line, ";"); *p; p += 1 + strcspn(p + 1, ";"))
+        if (p == line || isspace((unsigned char)p[-1])) {
+            *p = 0;
+            break;
+        }
+    line = trim(line);
+    if (!*line || *line == '#') return ERR_OK;
+    if (*line == '[') return open_section(r, line, why);
+    char *sign = strchr(line, '=');
+    if (!sign) return why_set(why, ERR_FORMAT, "\"%s\" is not of the form name = value", line);
+    *sign = 0;
+    if (*r->section && strcmp(r->section, r->l->section)) return ERR_OK; /* the other daemon's */
+    return conf_set(r->l, r->conf, trim(line), trim(sign + 1), why);
+}
+
+enum err conf_parse(const struct conf_list *l, void *conf, struct span text, const char *name, struct why *why)
+{
+    struct reader r = {.l = l, .conf = conf};
+    const char *at = (const char *)text.p, *end = at + text.n;
+    if (text.n >= 3 && !memcmp(at, "\xEF\xBB\xBF", 3)) at += 3;
+    for (unsigned n = 1; at < end; n++) {
+        const char *nl = memchr(at, '\n', (size_t)(end - at));
+        const size_t len = (size_t)((nl ? nl : end) - at);
+        if (memchr(at, 0, len)) return why_set(why, ERR_FORMAT, "%s:%u: a NUL byte: this is not a text file", name, n);
+        char *line = strndup(at, len);
+        const enum err e = line ? read_line(&r, line, why) : ERR_NOMEM;
+        free(line);
+        if (e) return why_add(why, e, "%s:%u", name, n);
+        at += len + (nl != NULL);
+    }
+    return ERR_OK;
 }
 
 enum err conf_read(const struct conf_list *l, void *conf, const char *path, struct why *why)
@@ -140,7 +173,7 @@ enum err conf_read(const struct conf_list *l, void *conf, const char *path, stru
     char *text;
     size_t n;
     TRY(file_read(path, 1u << 20, &text, &n, why));
-    enum err e = conf_parse(l, conf, text, path, why);
+    enum err e = conf_parse(l, conf, span_of(text, n), path, why);
     free(text);
     return e;
 }
@@ -178,6 +211,7 @@ enum err conf_args(const struct conf_list *l, void *conf, int argc, char **argv,
 {
     const char *config = config_arg(argc, argv);
     *ret_stop = false;
+    if (config && !*config) return why_set(why, ERR_INVAL, "--config: a file is expected");
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             conf_help(l, about, stdout);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "common/base/err.h"
+#include "common/base/span.h"
 
 enum conf_type { CONF_BOOL, CONF_U32, CONF_U64, CONF_F64, CONF_STR, CONF_CHOICE };
 
@@ -42,9 +43,10 @@ void conf_done(const struct conf_list *l, void *conf); /* frees texts */
 /* One setting. ERR_NOENT: no such key; ERR_INVAL, ERR_RANGE: the words name the key, the value and the bounds. */
 enum err conf_set(const struct conf_list *l, void *conf, const char *name, const char *value, struct why *why) MUST_CHECK;
 
-/* An INI file; an unknown key or section or a bad value is an error with file and line. Sections of the other daemon are skipped. */
+/* An INI file: [section], name = value, comments behind ';' or a leading '#'; a value is one line, however long. An unknown key or section
+ * or a bad value is an error with file and line; settings of the lines before it stay. Sections of the other daemon are skipped. */
 enum err conf_read(const struct conf_list *l, void *conf, const char *path, struct why *why) MUST_CHECK;
-enum err conf_parse(const struct conf_list *l, void *conf, const char *text, const char *name, struct why *why) MUST_CHECK;
+enum err conf_parse(const struct conf_list *l, void *conf, struct span text, const char *name, struct why *why) MUST_CHECK;
 
 /* argv[1..]: --config FILE first, then --name value, --name=value (dashes or underscores), --name alone for a BOOL. Sets *ret_stop when --help or --version
  * was answered on stdout. */

@@ -2,6 +2,7 @@
 #include "common/svc/ctl_sock.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,14 +14,15 @@
 
 #include "common/base/clock.h"
 
-/* A client, with at most one request open: its next frame is read when the answer has gone out. */
+/* A client, with at most one request open: its next frame is looked at when the answer has gone out, and what it sends meanwhile is kept up to a
+ * bound, so one that asks and does not read costs a bounded amount of memory. */
 struct ctl_req {
     struct ctl_server *s;
     struct ctl_req *next, **prev;
     uv_pipe_t pipe;
     uint8_t *buf;
     size_t n, cap;
-    bool open, closing;
+    bool open, writing, closing;
     void *data;
 };
 
@@ -63,7 +65,7 @@ static void drop(struct ctl_req *r)
 /* Hand over the next whole frame, if there is one and none is open. */
 static void next_frame(struct ctl_req *r)
 {
-    if (r->open || r->n < 4) return;
+    if (r->closing || r->open || r->writing || r->n < 4) return;
     const uint32_t len = get_len(r->buf);
     if (len > CTL_MAX_FRAME) {
         drop(r);
@@ -127,10 +129,15 @@ static void on_connect(uv_stream_t *st, int status)
     if (uv_accept(st, (uv_stream_t *)&r->pipe) || uv_read_start((uv_stream_t *)&r->pipe, on_alloc, on_read)) drop(r);
 }
 
+/* A connected socket that never blocks, or -1 with errno. A daemon that stands still with a full queue of clients is EAGAIN. */
 static int connect_to(const char *path)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (strlen(path) >= sizeof a.sun_path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
     if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a)) {
         const int e = errno;
@@ -146,15 +153,20 @@ static void server_freed(uv_handle_t *h)
     free(h->data);
 }
 
+/* Nobody answers at a socket, or the path is no socket at all: then it is somebody's file. */
+static void remove_stale(const char *path)
+{
+    struct stat st;
+    if (!lstat(path, &st) && S_ISSOCK(st.st_mode)) unlink(path);
+}
+
 enum err ctl_listen(struct loop *l, const char *path, const struct ctl_server_opts *o, struct ctl_server **ret_server, struct why *why)
 {
     if (strlen(path) >= 108) return why_set(why, ERR_INVAL, "%s: a socket path has at most 107 bytes", path);
     int fd = connect_to(path);
-    if (fd >= 0) {
-        close(fd);
-        return why_set(why, ERR_EXIST, "%s: another daemon answers here", path);
-    }
-    if (errno == ECONNREFUSED) unlink(path);
+    if (fd >= 0) close(fd);
+    if (fd >= 0 || errno == EAGAIN) return why_set(why, ERR_EXIST, "%s: another daemon answers here", path);
+    if (errno == ECONNREFUSED) remove_stale(path);
     struct ctl_server *s = calloc(1, sizeof *s);
     if (!s) return ERR_NOMEM;
     s->loop = l;
@@ -193,7 +205,7 @@ static void on_written(uv_write_t *w, int status)
     struct reply *p = (struct reply *)w;
     struct ctl_req *r = p->r;
     free(p);
-    if (r->closing) return;
+    r->writing = false;
     if (status) drop(r);
     else next_frame(r);
 }
@@ -211,6 +223,7 @@ void ctl_reply(struct ctl_req *r, struct span frame)
     put_len(p->bytes, (uint32_t)frame.n);
     memcpy(p->bytes + 4, frame.p, frame.n);
     uv_buf_t b = uv_buf_init((char *)p->bytes, (unsigned)(4 + frame.n));
+    r->writing = true;
     if (uv_write(&p->w, (uv_stream_t *)&r->pipe, &b, 1, on_written)) {
         free(p);
         drop(r);
@@ -235,7 +248,7 @@ static enum err move_bytes(int fd, uint8_t *p, size_t n, bool out, int64_t deadl
     while (n) {
         const int64_t left_ms = (deadline_ns - clock_now_ns()) / NS_PER_MS;
         struct pollfd pf = {fd, out ? POLLOUT : POLLIN, 0};
-        if (left_ms <= 0 || poll(&pf, 1, (int)left_ms) == 0) return ERR_TIMEOUT;
+        if (left_ms <= 0 || poll(&pf, 1, left_ms > INT_MAX ? INT_MAX : (int)left_ms) == 0) return ERR_TIMEOUT;
         ssize_t k = out ? send(fd, p, n, MSG_NOSIGNAL) : read(fd, p, n);
         if (k < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (k <= 0) return ERR_CLOSED;
@@ -267,14 +280,35 @@ static enum err talk(int fd, struct span frame, int64_t deadline_ns, uint8_t **r
     return ERR_OK;
 }
 
+/* A connected socket, trying again while the daemon's queue of clients is full. */
+static enum err dial(const char *path, int64_t deadline_ns, int *ret_fd, struct why *why)
+{
+    for (;;) {
+        *ret_fd = connect_to(path);
+        if (*ret_fd >= 0) return ERR_OK;
+        if (errno != EAGAIN) break;
+        if (clock_now_ns() >= deadline_ns) return why_set(why, ERR_TIMEOUT, "%s: the daemon takes no more clients", path);
+        poll(NULL, 0, 20);
+    }
+    if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR) return why_set(why, ERR_NOENT, "%s: no daemon answers here", path);
+    return why_set(why, err_from_errno(errno), "%s: %s", path, strerror(errno));
+}
+
+enum err ctl_probe(const char *path, struct why *why)
+{
+    const int fd = connect_to(path);
+    if (fd >= 0) close(fd);
+    if (fd >= 0 || errno == EAGAIN) return ERR_OK;
+    if (errno == EACCES || errno == EPERM) return why_set(why, ERR_ACCESS, "%s: %s", path, strerror(errno));
+    return why_set(why, ERR_NOENT, "%s: no daemon answers here", path);
+}
+
 enum err ctl_call(const char *path, struct span frame, int timeout_ms, uint8_t **ret_reply, size_t *ret_n, struct why *why)
 {
-    int fd = connect_to(path);
-    if (fd < 0) {
-        if (errno == ENOENT || errno == ECONNREFUSED) return why_set(why, ERR_NOENT, "%s: no daemon answers here", path);
-        return why_set(why, err_from_errno(errno), "%s: %s", path, strerror(errno));
-    }
-    enum err e = talk(fd, frame, clock_now_ns() + timeout_ms * NS_PER_MS, ret_reply, ret_n);
+    const int64_t deadline_ns = clock_now_ns() + timeout_ms * NS_PER_MS;
+    int fd;
+    TRY(dial(path, deadline_ns, &fd, why));
+    enum err e = talk(fd, frame, deadline_ns, ret_reply, ret_n);
     close(fd);
     return e ? why_set(why, e, "%s: %s", path, err_str(e)) : ERR_OK;
 }

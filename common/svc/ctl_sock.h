@@ -34,7 +34,11 @@ void ctl_reply(struct ctl_req *req, struct span frame);
 void ctl_req_set_data(struct ctl_req *req, void *data);
 void *ctl_req_data(const struct ctl_req *req);
 
-/* One question, one answer. *ret_reply is owned by the caller (free). ERR_NOENT: nobody listens at path. Blocking. */
+/* Does anyone listen at path? ERR_NOENT: nobody; ERR_ACCESS: not for us. Asks nothing, never waits. */
+enum err ctl_probe(const char *path, struct why *why) MUST_CHECK;
+
+/* One question, one answer. *ret_reply is owned by the caller (free). ERR_NOENT: nobody listens at path; ERR_TIMEOUT: no whole answer in
+ * time; ERR_CLOSED: the daemon hung up; ERR_FORMAT: what came is no frame. Blocks for timeout_ms at most. */
 enum err ctl_call(const char *path, struct span frame, int timeout_ms, uint8_t **ret_reply, size_t *ret_n, struct why *why) MUST_CHECK;
 
 #endif

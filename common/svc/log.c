@@ -44,8 +44,8 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...)
     int k = vsnprintf(line + n, sizeof line - (size_t)n - 1, fmt, ap);
     va_end(ap);
     n += k < (int)sizeof line - n - 1 ? k : (int)sizeof line - n - 2;
-    for (int i = 0; i < n; i++)
-        if (line[i] == '\n') line[i] = ' ';
+    for (int i = 0; i < n; i++) /* names and words may come from a peer: no second line, nothing that a terminal obeys */
+        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f) line[i] = ' ';
     line[n++] = '\n';
     if (write(STDERR_FILENO, line, (size_t)n) < 0) return; /* nowhere left to say it */
 }

@@ -2,6 +2,7 @@
 /* loop.c - letters: a locked list and one uv_async_t. libuv folds many sends into one callback, so the callback takes the whole list. */
 #include "common/svc/loop.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -17,27 +18,29 @@ struct loop {
     uv_loop_t uv;
     uv_async_t wake, quit;
     uv_signal_t sig[3];
-    bool has_sig;
-    int n_stop;
+    int n_sig, n_stop;
     void (*on_stop)(void *), (*on_reload)(void *);
     void *sig_arg;
     pthread_mutex_t lock;
     struct letter *head, **tail;
 };
 
-static void run_letters(struct loop *l)
+/* All that are there now; false: none. */
+static bool run_letters(struct loop *l)
 {
     pthread_mutex_lock(&l->lock);
     struct letter *x = l->head;
     l->head = NULL;
     l->tail = &l->head;
     pthread_mutex_unlock(&l->lock);
+    const bool any = x != NULL;
     while (x) {
         struct letter *next = x->next;
         x->fn(x->arg);
         free(x);
         x = next;
     }
+    return any;
 }
 
 static void on_wake(uv_async_t *h)
@@ -58,10 +61,14 @@ enum err loop_create(struct loop **ret_loop)
         free(l);
         return ERR_NOMEM;
     }
+    /* the second one shares the first one's descriptor */
+    if (uv_async_init(&l->uv, &l->wake, on_wake) || uv_async_init(&l->uv, &l->quit, on_quit)) {
+        uv_loop_close(&l->uv);
+        free(l);
+        return ERR_IO;
+    }
     pthread_mutex_init(&l->lock, NULL);
     l->tail = &l->head;
-    uv_async_init(&l->uv, &l->wake, on_wake);
-    uv_async_init(&l->uv, &l->quit, on_quit);
     l->wake.data = l->quit.data = l;
     *ret_loop = l;
     return ERR_OK;
@@ -70,12 +77,18 @@ enum err loop_create(struct loop **ret_loop)
 void loop_destroy(struct loop *l)
 {
     if (!l) return;
-    run_letters(l);
+    for (int i = 0; i < l->n_sig; i++) uv_close((uv_handle_t *)&l->sig[i], NULL);
+    uv_unref((uv_handle_t *)&l->wake);
+    uv_unref((uv_handle_t *)&l->quit);
+    /* what is on the pool comes back, and a letter may post another */
+    do uv_run(&l->uv, UV_RUN_DEFAULT);
+    while (run_letters(l) || uv_loop_alive(&l->uv));
     uv_close((uv_handle_t *)&l->wake, NULL);
     uv_close((uv_handle_t *)&l->quit, NULL);
-    for (int i = 0; l->has_sig && i < 3; i++) uv_close((uv_handle_t *)&l->sig[i], NULL);
     uv_run(&l->uv, UV_RUN_DEFAULT);
-    uv_loop_close(&l->uv);
+    const int left = uv_loop_close(&l->uv);
+    assert(left == 0); /* a handle was not closed: our own bug */
+    (void)left;
     pthread_mutex_destroy(&l->lock);
     free(l);
 }
@@ -207,9 +220,9 @@ enum err loop_signals(struct loop *l, void (*on_stop)(void *arg), void (*on_relo
     l->on_stop = on_stop;
     l->on_reload = on_reload;
     l->sig_arg = arg;
-    l->has_sig = true;
     for (int i = 0; i < 3; i++) {
-        uv_signal_init(&l->uv, &l->sig[i]);
+        if (uv_signal_init(&l->uv, &l->sig[i])) return ERR_IO;
+        l->n_sig++;
         l->sig[i].data = l;
         if (uv_signal_start(&l->sig[i], on_signal, nums[i])) return ERR_IO;
         uv_unref((uv_handle_t *)&l->sig[i]);

@@ -14,13 +14,13 @@
 struct loop;
 
 enum err loop_create(struct loop **ret_loop) MUST_CHECK;
-/* Everything that hangs from it must be closed. Pending letters are run first. NULL is a no-op. */
+/* Everything that hangs from it must be closed. Waits for work on the pool; runs pending letters and those that they post. NULL is a no-op. */
 void loop_destroy(struct loop *l);
 uv_loop_t *loop_uv(struct loop *l);
 
 /* Run until loop_stop. */
 void loop_run(struct loop *l);
-/* Let callbacks run until none is ready, at most timeout_ms: for closing down and for tests. */
+/* Let callbacks run for timeout_ms, or until loop_stop: for closing down and for tests. */
 void loop_drain(struct loop *l, int timeout_ms);
 void loop_stop(struct loop *l); /* any thread */
 

@@ -50,9 +50,9 @@ static void on_aio(void *arg)
 {
     struct net_req *r = arg;
     const int rv = nng_aio_result(r->aio);
+    if (r->state == SENDING && rv) nng_msg_free(nng_aio_get_msg(r->aio)); /* not sent: still ours */
     if (rv == NNG_ECLOSED || rv == NNG_ECANCELED) return;
     if (r->state == SENDING) {
-        if (rv) nng_msg_free(nng_aio_get_msg(r->aio)); /* not sent: still ours */
         r->state = RECEIVING;
         nng_ctx_recv(r->ctx, r->aio);
         return;
@@ -146,8 +146,8 @@ void net_server_close(struct net_server *s)
 {
     if (!s) return;
     s->closing = true;
-    nng_close(s->sock); /* callbacks end with ECLOSED and do not start again */
-    for (uint32_t i = 0; i < s->n_req; i++) nng_aio_stop(s->req[i].aio);
+    for (uint32_t i = 0; i < s->n_req; i++) nng_aio_stop(s->req[i].aio); /* callbacks end with ECANCELED and do not start again */
+    net__close(s->sock);
     loop_post(s->loop, free_server, s);
 }
 
@@ -159,9 +159,9 @@ uint16_t net_server_port(const struct net_server *s)
 void net_reply(struct net_req *r, struct span frame)
 {
     nng_msg *m = NULL;
-    nng_msg_free(r->msg);
-    r->msg = NULL;
     if (nng_msg_alloc(&m, 0) || nng_msg_append(m, frame.p, frame.n)) abort(); /* a lost answer would be a lost group */
+    nng_msg_free(r->msg); /* not before: the answer may borrow from the request */
+    r->msg = NULL;
     nng_aio_set_msg(r->aio, m);
     r->state = SENDING;
     nng_ctx_send(r->ctx, r->aio);

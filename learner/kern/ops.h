@@ -3,6 +3,7 @@
  *
  * Conventions as in common/dev/ops.h. Gradients of the residual stream are fp32; inputs of products are bf16; weight
  * gradients accumulate in fp32 in ascending row order, so a step is bit-identical on any number of threads.
+ * Sizes as there; N of bias_bwd a multiple of 16, N of matmul_dx even.
  * Every op is deterministic: no atomics, fixed order of sums. Checked against tests/ref and finite differences. */
 #ifndef LEARNER_KERN_OPS_H
 #define LEARNER_KERN_OPS_H

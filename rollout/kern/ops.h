@@ -15,7 +15,7 @@ extern "C" {
 /* What one output row wants, in device memory. */
 struct sample_row {
     float inv_temp; /* 1 / temperature; 0: greedy (argmax, lowest id wins ties; logprob at temperature 1) */
-    float top_p;    /* 1: off. Smallest set of most likely tokens whose probability reaches top_p */
+    float top_p;    /* 1: off. Smallest set of most likely tokens whose probability reaches top_p; never empty */
     float min_p;    /* 0: off. Tokens below min_p times the largest probability are left out */
     float u;        /* uniform in (0, 1): rng_token(seed, job, sample, position) */
     uint32_t top_k; /* 0: off */
@@ -26,7 +26,8 @@ struct rollout_ops {
      * ascending id order at u, after temperature, top_k, then top_p, then min_p (each on what the one before left; ties at
      * the top_k border keep the lower ids). id[m], and lp[m]: logprob of the drawn token at the temperature over the whole
      * vocabulary (before truncation), the bits of ops->logprob; lp_raw[m] the same at temperature 1 (NULL: not wanted).
-     * A row's draw depends on its own logits and sample_row only. ERR_NONFINITE when a row holds NaN or all -inf. */
+     * A row's draw depends on its own logits and sample_row only. ERR_NONFINITE, once every other row is drawn, when a row holds NaN or
+     * +inf anywhere or its v_real logits are all -inf; that row's id and logprobs are 0. */
     enum err (*sample)(struct dev *d, struct stream *s, const float *logits, uint32_t m, uint32_t v, uint32_t v_real,
                        const struct sample_row *row, int32_t *id, float *lp, float *lp_raw) MUST_CHECK;
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* loss_head.c - one pass over each row of logits: logprob, ratio, clip, KL, and the gradient of the logits. */
+#include "common/base/bf16.h"
 #include "common/dev/par.h"
 #include "common/dev/softmax.h"
 #include "learner/kern/cpu/isa.h"
@@ -52,14 +53,20 @@ static void put_grad(const struct head *h, uint32_t r, const struct softmax *s, 
     uint16_t *g = h->dlogits + (uint64_t)r * h->v;
     const float c = coef * h->o->inv_temp;
     const vf norm = vf_set1(s->m + s->log_sum), minus = vf_set1(-c);
-    for (uint32_t i = 0; i < h->v; i += 16)
-        vf_to_bf16(g + i, vf_mul(minus, vf_exp(vf_sub(softmax_z(z, i, h->v, s->inv_temp), norm))));
+    for (uint32_t i = 0; i < h->v; i += 16) {
+        const vf x = vf_mul(minus, vf_exp(vf_sub(softmax_z(z, i, h->v, s->inv_temp), norm)));
+        if (h->v - i >= 16) {
+            vf_to_bf16(g + i, x);
+        } else { /* the row ends here, and the next one is somebody else's */
+            uint16_t y[16];
+            vf_to_bf16(y, x);
+            memcpy(g + i, y, (h->v - i) * sizeof *y);
+        }
+    }
     const uint32_t t = (uint32_t)h->r->target[r];
     float one[16];
     vf_store(one, vf_exp(vf_sub(vf_set1(z[t] * s->inv_temp), norm)));
-    uint16_t y[16];
-    vf_to_bf16(y, vf_set1(c * (1 - one[0])));
-    g[t] = y[0];
+    g[t] = bf16_from_f32(c * (1 - one[0]));
 }
 
 static void run_rows(void *v, uint32_t begin, uint32_t end)
