@@ -149,7 +149,7 @@ enum err record_step(struct record *r, const struct step_metrics *m, const struc
 {
     char *line = line_of(m);
     if (!line) return ERR_NOMEM;
-    enum err e = put_all(r, m, b, line, why);
+    enum err e = m->step ? put_all(r, m, b, line, why) : ERR_OK;
     if (!e && (fprintf(r->lines, "%s\n", line) < 0 || fflush(r->lines))) e = why_set(why, err_from_errno(errno), "%s: %s", r->path, strerror(errno));
     free(line);
     return e;

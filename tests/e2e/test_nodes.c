@@ -168,6 +168,25 @@ static void a_killed_node_loses_no_group(void)
     finish(l);
 }
 
+/* Told to stop, a node says goodbye: its work goes to others at once, and not when its lease is over. */
+static void a_stopped_node_gives_its_work_back(void)
+{
+    prepare();
+    struct proc *l = learner("100000", ARGS("--lease-s", "3600")), *b = node("b", rig_address("run"));
+    node("a", rig_address("run"));
+    rig_wait_step("run", 2, 60);
+    freeze(b, "b");
+    const double before = queues("jobs_retried");
+    rig_signal(b, SIGTERM);
+    rig_signal(b, SIGCONT);
+    CHECK(rig_exit_code(b, 30) == 0, "its exit code");
+    wait_state("b", "gone", 20);
+    rig_wait_step("run", rig_last_step("run") + 3, 60);
+    CHECK(rig_said(l, "node_left") && queues("jobs_retried") > before, "no job was given back");
+    rig_stop(l);
+    check_books();
+}
+
 static void a_frozen_node_holds_nobody_up(void)
 {
     prepare();
@@ -415,13 +434,14 @@ static void two_nodes_are_faster(void)
         best = fmax(best, two / one);
     }
     CHECK(best >= 1.5, "%.2f times at best", best);
-    rig_kill(l); /* its one step would take minutes */
+    rig_stop(l); /* its one step would take minutes */
 }
 
 int main(int argc, char **argv)
 {
     static const struct rig_test tests[] = {{"a_second_node_needs_an_address_only", a_second_node_needs_an_address_only},
                                             {"a_killed_node_loses_no_group", a_killed_node_loses_no_group},
+                                            {"a_stopped_node_gives_its_work_back", a_stopped_node_gives_its_work_back},
                                             {"a_frozen_node_holds_nobody_up", a_frozen_node_holds_nobody_up},
                                             {"nodes_wait_for_a_killed_learner", nodes_wait_for_a_killed_learner},
                                             {"what_one_node_refuses_another_does", what_one_node_refuses_another_does},
