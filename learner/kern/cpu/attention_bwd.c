@@ -56,10 +56,10 @@ static inline void row_tile(const struct bwd *p, uint32_t row, uint32_t head, ui
         s = vf_fma(vf_set1(q[d]), vf_load(t->kt[d]), s);
         dp = vf_fma(vf_set1(g[d]), vf_load(t->vt[d]), dp);
     }
-    float w[LANES], ds[LANES];
-    vf_store(w, vf_exp(vf_sub(vf_mul(s, vf_set1(p->scale)), vf_set1(p->lse[(uint64_t)row * p->a->n_head + head]))));
-    for (uint32_t j = n; j < LANES; j++) w[j] = 0;
-    const vf pv = vf_load(w), dsv = vf_mul(vf_mul(pv, vf_sub(dp, vf_set1(delta))), vf_set1(p->scale));
+    static const float lane[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    float ds[LANES];
+    const vf e = vf_exp(vf_sub(vf_mul(s, vf_set1(p->scale)), vf_set1(p->lse[(uint64_t)row * p->a->n_head + head])));
+    const vf pv = vf_below(vf_load(lane), vf_set1((float)n), e, vf_zero()), dsv = vf_mul(vf_mul(pv, vf_sub(dp, vf_set1(delta))), vf_set1(p->scale));
     vf_store(ds, dsv);
     for (uint32_t d = 0; d < dim; d++) {
         vf_store(t->dvt[d], vf_fma(pv, vf_set1(g[d]), vf_load(t->dvt[d])));
