@@ -66,6 +66,13 @@ static enum err read_row(const struct source *s, const char *text, size_t n, uin
     return s->need_solution ? encode(s, r->solution, line, "solution", &r->sol, &r->n_sol) : ERR_OK;
 }
 
+static bool is_blank(const char *p, size_t n)
+{
+    size_t i = 0;
+    while (i < n && (p[i] == ' ' || p[i] == '\t' || p[i] == '\r')) i++;
+    return i == n;
+}
+
 static enum err read_rows(const struct source *s, const char *text, size_t n, uint32_t limit, struct prompts *p)
 {
     uint32_t cap = 0, line = 0;
@@ -73,7 +80,7 @@ static enum err read_rows(const struct source *s, const char *text, size_t n, ui
         const char *nl = memchr(at, '\n', (size_t)(end - at));
         const size_t len = nl ? (size_t)(nl - at) : (size_t)(end - at);
         line++;
-        if (strspn(at, " \t\r\n") < len) {
+        if (!is_blank(at, len)) {
             if (p->n == cap) {
                 cap = cap ? cap * 2 : 256;
                 struct prompt_row *rows = realloc(p->row, cap * sizeof *rows);

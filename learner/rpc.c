@@ -95,8 +95,8 @@ static void give_up_if_hopeless(struct service *s)
     if (!n || s->stop) return;
     const struct job *j = dispatch_hopeless(s->dispatch, up, n);
     const uint32_t need = dispatch_need(s->dispatch, 0, UINT64_MAX);
-    if (j) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do job %llu: %s", (unsigned long long)j->id, j->words);
-    else if (need > room) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do jobs of %u completions: the largest max_num_seqs is %u", need, room);
+    if (j) log_event(LOG_LEVEL_ERROR, "job_hopeless", "every node has refused job %llu: %s", (unsigned long long)j->id, j->words);
+    else if (need > room) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do a group of %u completions: the largest max_num_seqs is %u", need, room);
     else return;
     s->exit_code = 1;
     service_stop(s);
@@ -168,11 +168,21 @@ static void on_ask(struct service *s, struct net_req *req, struct span frame)
     n->ask_room = m.room_seq;
     if (serve_one(s, n)) return;
     /* Behind: say so, and let it fetch. */
-    if (n->have.incarnation != s->incarnation || n->have.counter != s->version || s->paused || n->drain) unpark(s, n, 20, 0);
+    if (n->have.incarnation != s->incarnation || n->have.counter < s->version || s->paused || n->drain) unpark(s, n, 20, 0);
     give_up_if_hopeless(s);
 }
 
 /* -- group ------------------------------------------------------------------------------------------------------------- */
+
+/* A node whose group is malformed would make the same again: it is not asked for this job any more. */
+static enum err cannot_use(struct service *s, const struct node *n, uint64_t job_id, enum err e, const struct why *why)
+{
+    const int64_t now = clock_now_ns();
+    if (n && (e == ERR_FORMAT || e == ERR_RANGE)) dispatch_refuse(s->dispatch, job_id, n->id, span_str(why_str(why, e)), now);
+    else if (n) dispatch_return(s->dispatch, job_id, n->id, now);
+    give_up_if_hopeless(s);
+    return e;
+}
 
 static enum err take_group(struct service *s, struct span frame, struct node **ret_node, struct why *why)
 {
@@ -191,12 +201,13 @@ static enum err take_group(struct service *s, struct span frame, struct node **r
         give_up_if_hopeless(s);
         return ERR_OK;
     }
-    const struct group_limits lim = {j->group_size, s->conf->max_completion_length, s->dims.n_vocab, s->version, j->min_version};
+    /* a node may have fetched, and drawn with, a version whose letter has not reached this thread */
+    const struct group_limits lim = {j->group_size, s->conf->max_completion_length, s->dims.n_vocab, push_source_newest(s->source).counter,
+                                     j->min_version};
     enum err e = group_read(&m, &lim, &g, why);
     if (e) {
         s->n_bad++;
-        dispatch_return(s->dispatch, m.job_id, clock_now_ns());
-        return e;
+        return cannot_use(s, *ret_node, m.job_id, e, why);
     }
     g->step = j->step;
     g->eval = j->eval;

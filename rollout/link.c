@@ -275,6 +275,8 @@ static void fetch(struct link *k)
 void link_swapped(struct link *k)
 {
     k->loading = false;
+    /* a fetch gets the newest there is, of which word may not have come yet */
+    if (k->s->version.incarnation == k->newest.incarnation && k->s->version.counter > k->newest.counter) k->newest = k->s->version;
     k->s->last_swap_ns = clock_now_ns() - k->fetch_started_ns;
     ask(k);
     fetch(k);
