@@ -37,6 +37,7 @@ int verb_plot(int argc, char **argv);
 int verb_conf(int argc, char **argv);
 int verb_version(int argc, char **argv);
 int verb_dump(int argc, char **argv);
+int verb_quickstart(int argc, char **argv);
 
 /* -- options many verbs have -------------------------------------------------------------------------------------------- */
 

@@ -26,6 +26,7 @@ static const struct verb verbs[] = {
     {"plot", verb_plot, "the curve of a run, on the terminal or as SVG"},
     {"conf", verb_conf, "the settings a daemon runs with"},
     {"dump", verb_dump, "frames of a file, as JSON lines"},
+    {"quickstart", verb_quickstart, "watch a small language model learn, from nothing, on this machine"},
     {"version", verb_version, "of this program and of the daemons that answer"},
 };
 

@@ -16,7 +16,7 @@
 
 enum err ckpt_init(struct ckpt *c, uint64_t n_param)
 {
-    *c = (struct ckpt){.accuracy = NAN};
+    *c = (struct ckpt){.accuracy = NAN, .first_accuracy = NAN};
     c->master = malloc(n_param * sizeof(float));
     c->m = malloc(n_param * sizeof(float));
     c->v = malloc(n_param * sizeof(float));
@@ -32,11 +32,16 @@ void ckpt_done(struct ckpt *c)
     *c = (struct ckpt){0};
 }
 
+static json_t *number(double x)
+{
+    return isnan(x) ? json_null() : json_real(x);
+}
+
 static enum err write_state(const char *dir, const struct ckpt *c, struct why *why)
 {
     char path[4096 + 32]; /* dir may fill 4096 */
-    json_t *j = json_pack("{s:I, s:I, s:I, s:b, s:o}", "global_step", (json_int_t)c->step, "adam_t", (json_int_t)c->adam_t, "seed",
-                          (json_int_t)c->seed, "finished", c->finished, "accuracy", isnan(c->accuracy) ? json_null() : json_real(c->accuracy));
+    json_t *j = json_pack("{s:I, s:I, s:I, s:b, s:o, s:o}", "global_step", (json_int_t)c->step, "adam_t", (json_int_t)c->adam_t, "seed",
+                          (json_int_t)c->seed, "finished", c->finished, "accuracy", number(c->accuracy), "first_accuracy", number(c->first_accuracy));
     char *text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
     json_decref(j);
     if (!text) return ERR_NOMEM;
@@ -184,9 +189,11 @@ enum err ckpt_parse_state(struct span json, const char *name, struct ckpt *c, st
 {
     struct ckpt s = *c;
     json_t *j = json_loadb((const char *)json.p, json.n, JSON_REJECT_DUPLICATES, NULL), *acc = json_object_get(j, "accuracy");
+    json_t *first = json_object_get(j, "first_accuracy");
     const bool ok = get_count(j, "global_step", &s.step) && get_count(j, "adam_t", &s.adam_t) && get_count(j, "seed", &s.seed);
     s.finished = json_is_true(json_object_get(j, "finished"));
     s.accuracy = json_is_number(acc) ? json_number_value(acc) : NAN;
+    s.first_accuracy = json_is_number(first) ? json_number_value(first) : NAN;
     json_decref(j);
     if (!ok) return why_set(why, ERR_FORMAT, "%s: not the state of a checkpoint", name);
     *c = s;

@@ -17,6 +17,7 @@ struct ckpt {
     uint64_t adam_t;
     uint64_t seed;
     double accuracy;  /* last held-out accuracy; NaN: none */
+    double first_accuracy; /* of the run, before its first step; NaN: none */
     bool finished;    /* the run reached its end */
     float *master, *m, *v; /* host fp32 [n_param] */
     uint16_t *image;  /* host bf16 [n_param] */

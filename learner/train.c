@@ -62,6 +62,7 @@ static enum err load_checkpoint(struct train *t, const char *dir, struct ckpt *c
     TRY(trainer_set_state(t->trainer, c->master, c->m, c->v, c->adam_t));
     t->step = c->step;
     t->accuracy = c->accuracy;
+    t->first_accuracy = c->first_accuracy;
     log_event(LOG_LEVEL_INFO, "resumed", "%s, step %llu", dir, (unsigned long long)c->step);
     return ERR_OK;
 }
@@ -89,7 +90,7 @@ enum err train_load(struct train *t, struct why *why)
 {
     char dir[4096];
     struct ckpt c;
-    t->accuracy = NAN;
+    t->accuracy = t->first_accuracy = NAN;
     TRY(ckpt_init(&c, trainer_table(t->trainer)->n_param));
     enum err e;
     if (t->conf->resume && ckpt_newest(t->conf->run_dir, dir, sizeof dir) == ERR_OK) e = load_checkpoint(t, dir, &c, why);
@@ -119,6 +120,7 @@ static enum err save(struct train *t, struct why *why)
     c.step = t->step;
     c.seed = t->conf->seed;
     c.accuracy = t->accuracy;
+    c.first_accuracy = t->first_accuracy;
     c.finished = train_is_finished(t);
     enum err e = trainer_get_state(t->trainer, c.master, c.m, c.v, &c.adam_t);
     if (!e) e = trainer_get_image(t->trainer, c.image);
@@ -485,7 +487,7 @@ void *train_main(void *arg)
     struct train *t = arg;
     struct why why = {0};
     char summary[256];
-    t->first_accuracy = t->first_reward = t->last_reward = NAN;
+    t->first_reward = t->last_reward = NAN;
     t->started_ns = clock_now_ns();
     enum err e = run_all(t, &why);
     if (e == ERR_CLOSED && stopping(t)) e = t->saved == t->step ? ERR_OK : save(t, &why); /* it waited for groups: between two steps */

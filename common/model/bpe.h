@@ -14,7 +14,7 @@
 #include "common/base/hash.h"
 #include "common/base/span.h"
 
-#define BPE_ID_MAX (1 << 22) /* ids are below it */
+#define BPE_ID_MAX (1 << 20) /* ids are below it */
 
 struct bpe;
 struct tok_buf;

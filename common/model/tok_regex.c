@@ -238,7 +238,7 @@ static enum err number(struct reader *r, unsigned *ret)
 static enum err interval(struct reader *r, bool *ret_unbounded, bool *ret_many)
 {
     const uint8_t *at = r->p - 1;
-    unsigned lo, hi;
+    unsigned lo = 0, hi;
     TRY(number(r, &lo));
     hi = lo;
     *ret_unbounded = false;
@@ -395,6 +395,11 @@ void tok_regex_close(struct tok_regex *re)
     free(re);
 }
 
+void tok_regex_interpret(struct tok_regex *re)
+{
+    re->jit = false;
+}
+
 static enum err work_init(struct tok_regex_work *w)
 {
     if (!w->match) w->match = pcre2_match_data_create(1, NULL);
@@ -421,7 +426,8 @@ enum err tok_regex_find(const struct tok_regex *re, struct tok_regex_work *w, st
     do {
         rc = re->jit
                  ? pcre2_jit_match(re->code, text.p, text.n, from, PCRE2_NO_UTF_CHECK, w->match, w->context)
-                 : pcre2_match(re->code, text.p, text.n, from, PCRE2_NO_UTF_CHECK, w->match, w->context);
+                 : pcre2_match(re->code, text.p, text.n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, w->match,
+                               w->context);
     } while (rc == PCRE2_ERROR_JIT_STACKLIMIT && more_stack(w));
     if (rc == PCRE2_ERROR_NOMATCH) return ERR_NOENT;
     if (rc == PCRE2_ERROR_NOMEMORY) return ERR_NOMEM;

@@ -62,11 +62,12 @@ struct large {
 
 static enum err read_vocab(const struct large *l, struct bpe *b, struct why *why)
 {
+    if (!l->vocab.p || *l->vocab.p != '{') return why_set(why, ERR_FORMAT, "model: vocab is not an object");
     struct json_scan s = {.p = l->vocab.p, .end = l->vocab.p + l->vocab.n, .start = l->vocab.p};
     const char *expected = NULL;
     enum err e = ERR_OK;
     size_t n = 0;
-    if (!json_scan_take(&s, '{')) return why_set(why, ERR_FORMAT, "model: vocab is not an object");
+    s.p++;
     while (!e && !expected && !json_scan_take(&s, '}')) {
         struct span key;
         int64_t id;
@@ -104,12 +105,12 @@ static const char *read_pair(struct json_scan *s, bool strings, struct span *ret
 
 static enum err read_merges(const struct large *l, struct bpe *b, struct why *why)
 {
+    if (!l->merges.p || *l->merges.p != '[') return why_set(why, ERR_FORMAT, "model: merges is not a list");
     struct json_scan s = {.p = l->merges.p, .end = l->merges.p + l->merges.n, .start = l->merges.p};
     const char *expected = NULL;
     enum err e = ERR_OK;
     size_t n = 0;
-    if (!json_scan_take(&s, '[')) return why_set(why, ERR_FORMAT, "model: merges is not a list");
-    const uint8_t *first = s.p;
+    const uint8_t *first = ++s.p;
     const bool strings = !json_scan_take(&s, '[');
     s.p = first;
     while (!e && !expected && !json_scan_take(&s, ']')) {
@@ -337,6 +338,7 @@ static enum err read_text(struct tokenizer *t, struct span text, struct why *why
     json_error_t je;
     char *rest;
     size_t n;
+    if (!text.n) return why_set(why, ERR_FORMAT, "line 1: the file is empty");
     if (json_scan_cut(text, &rest, &n, &l.vocab, &l.merges)) return why_set(why, ERR_NOMEM, "out of memory");
     json_t *j = json_loadb(rest, n, JSON_REJECT_DUPLICATES, &je);
     free(rest);

@@ -29,7 +29,7 @@ with tempfile.TemporaryDirectory() as tmp:
     os.mkdir(os.path.join(tmp, "x"))
     os.symlink(os.path.join(folder, "tokenizer.json"), os.path.join(tmp, "x", "tokenizer.json"))
     save(os.path.join(tmp, "texts.json"), texts)
-    save(os.path.join(tmp, "x", "vectors.json"), vectors(tok, texts, [], n, seed))
+    save(os.path.join(tmp, "x", "vectors.json"), vectors(tok, texts, texts[-n // 4 :], n, seed))
     done = subprocess.run([binary, tmp, "x"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 print("%d texts, %d bytes, seed %d" % (len(texts), sum(len(t.encode()) for t in texts), seed))
 if done.returncode:

@@ -9,7 +9,8 @@ Apache-2.0). The file is too large to be kept, so what is kept has the same ids 
 in the texts here; the ids in its vectors are those that the whole file gives.
 
 texts.json: texts for all. NAME/vectors.json: "own": texts for this one only; "ids": of texts and own, in order; "text": n -> what
-decodes otherwise than the text; "skip": n -> the same without special tokens; "decode": [ids, text, text without special tokens]."""
+decodes otherwise than the text; "skip": n -> the same without special tokens; "plain": ids of own when no added token is looked
+for, as from the file without them; "decode": [ids, text, text without special tokens]."""
 import json
 import os
 import random
@@ -172,15 +173,16 @@ def save(path, value):
 
 def vectors(tok, texts, own, n_decode, seed):
     rng = random.Random(seed)
-    out = {"own": own, "ids": [], "text": {}, "skip": {}, "decode": []}
+    bare = Tokenizer.from_str(json.dumps(dict(json.loads(tok.to_str()), added_tokens=[], post_processor=None)))
+    out = {"own": own, "ids": [], "text": {}, "skip": {}, "decode": [], "plain": [bare.encode(t).ids for t in own]}
     for i, text in enumerate(texts + own):
         ids = tok.encode(text, add_special_tokens=False).ids
-        whole, bare = (tok.decode(ids, skip_special_tokens=x) for x in (False, True))
+        whole, skip = (tok.decode(ids, skip_special_tokens=x) for x in (False, True))
         out["ids"].append(ids)
         if whole != text:
             out["text"][str(i)] = whole
-        if bare != whole:
-            out["skip"][str(i)] = bare
+        if skip != whole:
+            out["skip"][str(i)] = skip
     n = max(tok.get_vocab().values()) + 1
     pool = sorted({i for ids in out["ids"] for i in ids})
     for _ in range(n_decode):
@@ -225,7 +227,7 @@ def main():
     found = vectors(tok, texts, random_texts(300, 77, ["<|im_start|>", "<tool_call>", "<|image_pad|>"]), 100, 77)
     folder = os.path.join(out, "qwen3")
     os.makedirs(folder, exist_ok=True)
-    ids = {i for x in found["ids"] for i in x} | {i for x in found["decode"] for i in x[0]}
+    ids = {i for x in found["ids"] + found["plain"] for i in x} | {i for x in found["decode"] for i in x[0]}
     with open(os.path.join(qwen3, "tokenizer.json"), encoding="utf-8") as f:
         save(os.path.join(folder, "tokenizer.json"), trimmed(json.load(f), ids))
     save(os.path.join(folder, "vectors.json"), found)

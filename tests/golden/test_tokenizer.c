@@ -65,10 +65,10 @@ static void check_decode(const struct tokenizer *t, const char *name, size_t i, 
 }
 
 static void check_encode(const struct tokenizer *t, const char *name, size_t i, struct span text,
-                         const int32_t *want, uint32_t n)
+                         bool special, const int32_t *want, uint32_t n)
 {
     struct tok_buf b = {0};
-    assert_int_equal(tokenizer_encode(t, text, true, &b), ERR_OK);
+    assert_int_equal(tokenizer_encode(t, text, special, &b), ERR_OK);
     for (uint32_t k = 0; k < b.n || k < n; k++)
         if (k >= b.n || k >= n || b.id[k] != want[k])
             fail_msg("%s, text %zu: id %u is %d, should be %d: %.*s", name, i, k, k < b.n ? b.id[k] : -1,
@@ -96,12 +96,20 @@ static void check_file(const char *name, const json_t *texts)
         const struct span text =
             text_of(i < n_text ? json_array_get(texts, i) : json_array_get(own, i - n_text));
         const struct span whole = at(json_object_get(v, "text"), i, text);
-        check_encode(t, name, i, text, id, n);
+        check_encode(t, name, i, text, true, id, n);
         check_decode(t, name, i, id, n, false, whole);
         check_decode(t, name, i, id, n, true, at(json_object_get(v, "skip"), i, whole));
         free(id);
     }
+    json_array_foreach(json_object_get(v, "plain"), i, x)
+    {
+        uint32_t n;
+        int32_t *id = ids_of(x, &n);
+        check_encode(t, name, i, text_of(json_array_get(own, i)), false, id, n);
+        free(id);
+    }
     assert_true(json_array_size(json_object_get(v, "decode")) > 0);
+    assert_int_equal(json_array_size(json_object_get(v, "plain")), json_array_size(own));
     json_array_foreach(json_object_get(v, "decode"), i, x)
     {
         uint32_t n;

@@ -120,7 +120,25 @@ static void run_items(void *v, uint32_t i, uint32_t n)
     for (uint32_t k = i; k < n_item; k += n) run_item(p, k / p->a->n_head_kv, k % p->a->n_head_kv, &t);
 }
 
-/* Undo the rotation: the transpose of (lo c - hi s, hi c + lo s); values pass through. */
+/* One head: the transpose of (lo c - hi s, hi c + lo s). */
+static inline void unrotate(const float *g, const float *cs, uint32_t half, uint16_t *out)
+{
+    uint32_t i = 0;
+    for (; i + 16 <= half; i += 16) {
+        const vf lo = vf_load(g + i), hi = vf_load(g + i + half);
+        vf c, s;
+        vf_split(cs + 2 * i, &c, &s);
+        vf_to_bf16(out + i, vf_add(vf_mul(lo, c), vf_mul(hi, s)));
+        vf_to_bf16(out + i + half, vf_sub(vf_mul(hi, c), vf_mul(lo, s)));
+    }
+    for (; i < half; i++) {
+        const float c = cs[2 * i], s = cs[2 * i + 1];
+        out[i] = bf16_from_f32(g[i] * c + g[i + half] * s);
+        out[i + half] = bf16_from_f32(g[i + half] * c - g[i] * s);
+    }
+}
+
+/* Undo the rotation of queries and keys; values pass through. */
 static void unrotate_rows(void *v, uint32_t begin, uint32_t end)
 {
     const struct bwd *p = v;
@@ -129,12 +147,7 @@ static void unrotate_rows(void *v, uint32_t begin, uint32_t end)
         const float *cs = p->rope + (uint64_t)p->b->pos[r] * p->dim;
         const float *g = p->grad + (uint64_t)r * p->width;
         uint16_t *out = p->dqkv + (uint64_t)r * p->width;
-        for (uint32_t h = 0; h < n_rot; h++, g += p->dim, out += p->dim)
-            for (uint32_t i = 0; i < half; i++) {
-                const float c = cs[2 * i], s = cs[2 * i + 1];
-                out[i] = bf16_from_f32(g[i] * c + g[i + half] * s);
-                out[i + half] = bf16_from_f32(g[i + half] * c - g[i] * s);
-            }
+        for (uint32_t h = 0; h < n_rot; h++, g += p->dim, out += p->dim) unrotate(g, cs, half, out);
         for (uint32_t i = 0; i < p->a->n_head_kv * p->dim; i += 16) vf_to_bf16(out + i, vf_load(g + i));
     }
 }
@@ -153,7 +166,8 @@ enum err CPU_FN(attention_bwd)(struct dev *d, struct stream *s, const uint16_t *
     const uint32_t width = (a->n_head + 2 * a->n_head_kv) * a->head_dim;
     struct bwd p = {qkv, o, d_o, lse, rope, b, a, work, dqkv, a->head_dim, width, 1.0f / sqrtf((float)a->head_dim)};
     memset(work, 0, (uint64_t)b->n_row * width * sizeof(float));
-    team_run(dev_team(d), run_items, &p);
+    if ((uint64_t)b->n_row * width * 64 < PAR_MIN_WORK) run_items(&p, 0, 1);
+    else team_run(dev_team(d), run_items, &p);
     par_for(d, b->n_row, (uint64_t)b->n_row * width, unrotate_rows, &p);
     return ERR_OK;
 }
