@@ -46,7 +46,7 @@ def main():
             mark["%x" % ord(c)] = normal
         d = nfd.normalize_str(c)
         if d != c and (not hangul or ord(c) % 97 == 0):
-            pairs |= {d, "\u0334".join(d), "\u0308".join(d), d[0] + "\u0898" + d[1:], d + "\u11a7"}
+            pairs |= {d, "\u0334".join(d), d[0] + "\u0898" + d[1:]} | ({d + "\u11a7"} if hangul else set())
     pairs |= {"\U00011935\U00011930", "\U000105d2\u0307", "\U00011382\U000113c9", "\U00016d67\U00016d67"}  # of Unicode 13 and 16
     out = {"category": ranges(category), "space": ranges({c: [] for c in matched(r"\s")}), "mark": mark,
            "pair": [[t, nfc.normalize_str(t)] for t in sorted(pairs)]}
