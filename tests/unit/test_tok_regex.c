@@ -18,27 +18,30 @@
     "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"                                                           \
     "\\s+(?!\\S)|\\s+"
 
-/* Matches of re in text, one after the other, with bars between them, into out; what no match covers in
+/* Matches of re in text, one after the other, with bars between them, into out[OUT]; what no match covers in
  * brackets. */
+enum { OUT = 4096 };
 static void matches(const struct tok_regex *re, const char *text, char *out)
 {
     struct tok_regex_work w = {0};
     const size_t n = strlen(text);
-    char *o = out;
+    int o = 0;
+    out[0] = 0;
     for (size_t at = 0, a, b; at < n; at = b) {
         const enum err e = tok_regex_find(re, &w, span_of(text, n), at, &a, &b);
         if (e) a = b = n;
         assert_true(!e || e == ERR_NOENT);
-        if (a > at) o += sprintf(o, "%s[%.*s]", o > out ? "|" : "", (int)(a - at), text + at);
-        if (b > a) o += sprintf(o, "%s%.*s", o > out ? "|" : "", (int)(b - a), text + a);
+        if (a > at)
+            o += snprintf(out + o, (size_t)(OUT - o), "%s[%.*s]", o ? "|" : "", (int)(a - at), text + at);
+        if (b > a) o += snprintf(out + o, (size_t)(OUT - o), "%s%.*s", o ? "|" : "", (int)(b - a), text + a);
+        assert_true(o < OUT);
     }
-    *o = 0;
     tok_regex_work_done(&w);
 }
 
 static void cuts(const char *pattern, const char *text, const char *want)
 {
-    char got[4096];
+    char got[OUT];
     struct why why = {0};
     struct tok_regex *re = NULL;
     enum err e = tok_regex_open(span_str(pattern), &re, &why);

@@ -190,6 +190,36 @@ static void a_small_file_is_read_whole(void **state)
     tokenizer_close(t);
 }
 
+/* An entry that no merges make is not given, whether it is met for the first time or again. */
+static void an_entry_needs_its_merges(void **state)
+{
+    (void)state;
+    const int32_t want[] = {2, 0}, whole[] = {4};
+    struct tokenizer *t = parsed(FILE_OF(
+        "[]", LEVEL, "{\"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, \"aba\": 4}, \"merges\": [\"a b\"]}"));
+    for (int i = 0; i < 3; i++) encodes_to(t, "aba", true, want, 2);
+    for (int i = 0; i < 3; i++) encodes_to(t, "ab", true, want, 1);
+    tokenizer_close(t);
+    t = parsed(FILE_OF("[]", LEVEL,
+                       "{\"ignore_merges\": true, \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, \"aba\": 4}, "
+                       "\"merges\": [\"a b\"]}"));
+    for (int i = 0; i < 3; i++) encodes_to(t, "aba", true, whole, 1);
+    tokenizer_close(t);
+}
+
+static void keys_may_be_escaped(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"\xf0\x9f\x98\x80", "\xe4\xb8\xad", "\"\\/\b\f\n\r\t", "\xc4\xa0"};
+    struct tokenizer *t =
+        parsed(FILE_OF("[]", LEVEL,
+                       "{\"vocab\": {\"\\uD83d\\uDe00\": 0, \"\\u4e2D\": 1, \"\\\"\\\\\\/\\b\\f\\n\\r\\t\": "
+                       "2, \"\\u0120\": 3, \"\\u0120\\ud83d\\ude00\": 4},"
+                       " \"merges\": [[\"\\u0120\", \"\\ud83d\\ude00\"]]}"));
+    for (int i = 0; i < 4; i++) assert_int_equal(tokenizer_id(t, span_str(keys[i])), i);
+    tokenizer_close(t);
+}
+
 static void eos_and_bos_are_named_in_the_config(void **state)
 {
     (void)state;
@@ -212,80 +242,81 @@ static void eos_and_bos_are_named_in_the_config(void **state)
     assert_null(t);
 }
 
-static void what_is_wrong_is_named(void **state)
-{
-    (void)state;
 #define WITH_MODEL(m)  FILE_OF(ADDED, LEVEL, m)
 #define WITH_VOCAB(v)  WITH_MODEL("{\"vocab\": " v ", \"merges\": []}")
 #define WITH_MERGES(m) WITH_MODEL("{\"vocab\": " VOCAB ", \"merges\": " m "}")
 #define WITH_PRE(p)    FILE_OF(ADDED, p, MODEL)
 #define WITH_ADDED(a)  FILE_OF(a, LEVEL, MODEL)
-    static const struct {
-        const char *json;
-        enum err e;
-        const char *word;
-    } bad[] = {
-        {"", ERR_FORMAT, "line 1"},
-        {"[]", ERR_FORMAT, "not an object"},
-        {"{" SMALL, ERR_FORMAT, "line 1"},
-        {FILE_OF(ADDED, LEVEL, MODEL) "x", ERR_FORMAT, "line 4"},
-        {"{\"version\": \"2.0\"}", ERR_UNSUPPORTED, "version 2.0"},
-        {"{\"version\": \"1.0\", \"model\": {}}", ERR_UNSUPPORTED, "decoder (none)"},
-        {"{" SMALL ", \"truncation\": {\"max_length\": 5}}", ERR_UNSUPPORTED, "truncation is set"},
-        {"{" SMALL ", \"padding\": {}}", ERR_UNSUPPORTED, "padding is set"},
-        {"{" SMALL ", \"extra\": 1}", ERR_UNSUPPORTED, "key extra"},
-        {"{" SMALL ", \"post_processor\": {\"type\": \"BertProcessing\"}}", ERR_UNSUPPORTED,
-         "post_processor BertProcessing"},
-        {"{" SMALL ", \"normalizer\": {\"type\": \"Lowercase\"}}", ERR_UNSUPPORTED, "normalizer Lowercase"},
-        {WITH_PRE("null"), ERR_UNSUPPORTED, "does not end with ByteLevel"},
-        {WITH_PRE("{\"type\": \"Metaspace\"}"), ERR_UNSUPPORTED, "pre_tokenizer Metaspace"},
-        {WITH_PRE("{\"type\": \"Sequence\", \"pretokenizers\": [" LEVEL ", " LEVEL "]}"), ERR_UNSUPPORTED,
-         "after ByteLevel"},
-        {WITH_PRE("{\"type\": \"Split\", \"pattern\": {\"Regex\": \"a\"}, \"behavior\": \"MergedWithNext\"}"),
-         ERR_UNSUPPORTED, "Split behavior MergedWithNext"},
-        {WITH_PRE("{\"type\": \"Split\", \"pattern\": {\"Regex\": \"a\\\\b\"}, \"behavior\": \"Isolated\"}"),
-         ERR_UNSUPPORTED, "escape at \"\\b\""},
-        {WITH_MODEL("null"), ERR_FORMAT, "no model"},
-        {WITH_MODEL("{\"type\": \"Unigram\"}"), ERR_UNSUPPORTED, "model type Unigram"},
-        {WITH_MODEL("{\"byte_fallback\": true, \"vocab\": {}, \"merges\": []}"), ERR_UNSUPPORTED,
-         "byte_fallback is set"},
-        {WITH_MODEL("{\"dropout\": 0.1, \"vocab\": {}, \"merges\": []}"), ERR_UNSUPPORTED, "dropout is set"},
-        {WITH_MODEL("{\"end_of_word_suffix\": \"</w>\", \"vocab\": {}, \"merges\": []}"), ERR_UNSUPPORTED,
-         "end_of_word_suffix"},
-        {WITH_MODEL("{\"unk_token\": \"?\", \"vocab\": {}, \"merges\": []}"), ERR_FORMAT, "unk_token \"?\""},
-        {WITH_MODEL("{\"new_thing\": 1, \"vocab\": {}, \"merges\": []}"), ERR_UNSUPPORTED, "key new_thing"},
-        {WITH_MODEL("{\"merges\": []}"), ERR_FORMAT, "vocab is not an object"},
-        {WITH_MODEL("{\"vocab\": {}}"), ERR_FORMAT, "merges is not a list"},
-        {WITH_MODEL("{\"vocab\": {}, \"vocab\": {}, \"merges\": []}"), ERR_FORMAT, "duplicate"},
-        {WITH_VOCAB("{\"a\": 0, \"a\": 1}"), ERR_FORMAT, "\"a\" is there twice"},
-        {WITH_VOCAB("{\"a\": 0, \"b\": 0}"), ERR_FORMAT, "id 0 is given twice"},
-        {WITH_VOCAB("{\"a\": -1}"), ERR_RANGE, "id -1"},
-        {WITH_VOCAB("{\"a\": 1048576}"), ERR_RANGE, "id 1048576"},
-        {WITH_VOCAB("{\"a\": 1.5}"), ERR_FORMAT, "a comma"},
-        {WITH_VOCAB("{\n\"a\": \"b\"}"), ERR_FORMAT, "line 5: a whole number"},
-        {WITH_VOCAB("{\"a\" 1}"), ERR_FORMAT, "line 4: a key of vocab"},
-        {WITH_VOCAB("{\"\\ud800\": 1}"), ERR_FORMAT, "line 4: a key of vocab"},
-        {WITH_VOCAB("{\"\\u0000\": 1}"), ERR_FORMAT, "line 4: a key of vocab"},
-        {WITH_VOCAB("{\"\xff\": 1}"), ERR_FORMAT, "line 4"},
-        {WITH_VOCAB("{\"a\": 1,}"), ERR_FORMAT, "line 4"},
-        {WITH_MERGES("[[\"a\", \"x\"]]"), ERR_FORMAT, "merges[0]: \"a\" + \"x\": the right side"},
-        {WITH_MERGES("[\"a b\", \"b a\"]"), ERR_FORMAT, "merges[1]: \"b\" + \"a\": their join"},
-        {WITH_MERGES("[\"a b c\"]"), ERR_FORMAT, "a merge, \"a b\", expected"},
-        {WITH_MERGES("[\"ab\"]"), ERR_FORMAT, "a merge"},
-        {WITH_MERGES("[[\"a\", \"b\", \"c\"]]"), ERR_FORMAT, "a merge"},
-        {WITH_MERGES("[[\"a\", \"b\"], \"a b\"]"), ERR_FORMAT, "a merge"},
-        {WITH_MERGES("[[\"a\", \"b\"]"), ERR_FORMAT, ""},
-        {WITH_ADDED("{}"), ERR_FORMAT, "added_tokens is not a list"},
-        {WITH_ADDED("[{\"content\": \"x\"}]"), ERR_FORMAT, "no id"},
-        {WITH_ADDED("[{\"id\": 9, \"content\": \"<s>\"}]"), ERR_FORMAT,
-         "\"<s>\" has id 9, by its place it is 5"},
-        {WITH_ADDED("[{\"id\": 5, \"content\": \"\"}]"), ERR_RANGE, "0 bytes"},
-        {WITH_ADDED("[{\"id\": 5, \"content\": \"x\", \"color\": 1}]"), ERR_UNSUPPORTED, "key color"},
-        {WITH_ADDED("[{\"id\": 5, \"content\": \"x\", \"lstrip\": 1}]"), ERR_FORMAT,
-         "lstrip is not true or false"},
-        {WITH_ADDED("[{\"id\": 5, \"content\": \"x\"}, {\"id\": 6, \"content\": \"x\"}]"), ERR_FORMAT,
-         "the same text"},
-    };
+static const struct {
+    const char *json;
+    enum err e;
+    const char *word;
+} bad[] = {
+    {"", ERR_FORMAT, "line 1"},
+    {"[]", ERR_FORMAT, "not an object"},
+    {"{" SMALL, ERR_FORMAT, "line 1"},
+    {FILE_OF(ADDED, LEVEL, MODEL) "x", ERR_FORMAT, "line 4"},
+    {"{\"model\": {\"vocab\": {\n\n},\n\"merges\": [\n]},\n x}", ERR_FORMAT, "line 6"},
+    {"{\"version\": \"2.0\"}", ERR_UNSUPPORTED, "version 2.0"},
+    {"{\"version\": \"1.0\", \"model\": {}}", ERR_UNSUPPORTED, "decoder (none)"},
+    {"{" SMALL ", \"truncation\": {\"max_length\": 5}}", ERR_UNSUPPORTED, "truncation is set"},
+    {"{" SMALL ", \"padding\": {}}", ERR_UNSUPPORTED, "padding is set"},
+    {"{" SMALL ", \"extra\": 1}", ERR_UNSUPPORTED, "key extra"},
+    {"{" SMALL ", \"post_processor\": {\"type\": \"BertProcessing\"}}", ERR_UNSUPPORTED,
+     "post_processor BertProcessing"},
+    {"{" SMALL ", \"normalizer\": {\"type\": \"Lowercase\"}}", ERR_UNSUPPORTED, "normalizer Lowercase"},
+    {WITH_PRE("null"), ERR_UNSUPPORTED, "does not end with ByteLevel"},
+    {WITH_PRE("{\"type\": \"Metaspace\"}"), ERR_UNSUPPORTED, "pre_tokenizer Metaspace"},
+    {WITH_PRE("{\"type\": \"Sequence\", \"pretokenizers\": [" LEVEL ", " LEVEL "]}"), ERR_UNSUPPORTED,
+     "after ByteLevel"},
+    {WITH_PRE("{\"type\": \"Split\", \"pattern\": {\"Regex\": \"a\"}, \"behavior\": \"MergedWithNext\"}"),
+     ERR_UNSUPPORTED, "Split behavior MergedWithNext"},
+    {WITH_PRE("{\"type\": \"Split\", \"pattern\": {\"Regex\": \"a\\\\b\"}, \"behavior\": \"Isolated\"}"),
+     ERR_UNSUPPORTED, "escape at \"\\b\""},
+    {WITH_MODEL("null"), ERR_FORMAT, "no model"},
+    {WITH_MODEL("{\"type\": \"Unigram\"}"), ERR_UNSUPPORTED, "model type Unigram"},
+    {WITH_MODEL("{\"byte_fallback\": true, \"vocab\": {}, \"merges\": []}"), ERR_UNSUPPORTED,
+     "byte_fallback is set"},
+    {WITH_MODEL("{\"dropout\": 0.1, \"vocab\": {}, \"merges\": []}"), ERR_UNSUPPORTED, "dropout is set"},
+    {WITH_MODEL("{\"end_of_word_suffix\": \"</w>\", \"vocab\": {}, \"merges\": []}"), ERR_UNSUPPORTED,
+     "end_of_word_suffix"},
+    {WITH_MODEL("{\"unk_token\": \"?\", \"vocab\": {}, \"merges\": []}"), ERR_FORMAT, "unk_token \"?\""},
+    {WITH_MODEL("{\"new_thing\": 1, \"vocab\": {}, \"merges\": []}"), ERR_UNSUPPORTED, "key new_thing"},
+    {WITH_MODEL("{\"merges\": []}"), ERR_FORMAT, "vocab is not an object"},
+    {WITH_MODEL("{\"vocab\": {}}"), ERR_FORMAT, "merges is not a list"},
+    {WITH_MODEL("{\"vocab\": {}, \"vocab\": {}, \"merges\": []}"), ERR_FORMAT, "duplicate"},
+    {WITH_VOCAB("{\"a\": 0, \"a\": 1}"), ERR_FORMAT, "\"a\" is there twice"},
+    {WITH_VOCAB("{\"a\": 0, \"b\": 0}"), ERR_FORMAT, "id 0 is given twice"},
+    {WITH_VOCAB("{\"a\": -1}"), ERR_RANGE, "id -1"},
+    {WITH_VOCAB("{\"a\": 1048576}"), ERR_RANGE, "id 1048576"},
+    {WITH_VOCAB("{\"a\": 1.5}"), ERR_FORMAT, "a comma"},
+    {WITH_VOCAB("{\n\"a\": \"b\"}"), ERR_FORMAT, "line 5: a whole number"},
+    {WITH_VOCAB("{\"a\" 1}"), ERR_FORMAT, "line 4: a key of vocab"},
+    {WITH_VOCAB("{\"\\ud800\": 1}"), ERR_FORMAT, "line 4: a key of vocab"},
+    {WITH_VOCAB("{\"\\u0000\": 1}"), ERR_FORMAT, "line 4: a key of vocab"},
+    {WITH_VOCAB("{\"\xff\": 1}"), ERR_FORMAT, "line 4"},
+    {WITH_VOCAB("{\"a\": 1,}"), ERR_FORMAT, "line 4"},
+    {WITH_MERGES("[[\"a\", \"x\"]]"), ERR_FORMAT, "merges[0]: \"a\" + \"x\": the right side"},
+    {WITH_MERGES("[\"a b\", \"b a\"]"), ERR_FORMAT, "merges[1]: \"b\" + \"a\": their join"},
+    {WITH_MERGES("[\"a b c\"]"), ERR_FORMAT, "a merge, \"a b\", expected"},
+    {WITH_MERGES("[\"ab\"]"), ERR_FORMAT, "a merge"},
+    {WITH_MERGES("[[\"a\", \"b\", \"c\"]]"), ERR_FORMAT, "a merge"},
+    {WITH_MERGES("[[\"a\", \"b\"], \"a b\"]"), ERR_FORMAT, "a merge"},
+    {WITH_MERGES("[[\"a\", \"b\"]"), ERR_FORMAT, ""},
+    {WITH_ADDED("{}"), ERR_FORMAT, "added_tokens is not a list"},
+    {WITH_ADDED("[{\"content\": \"x\"}]"), ERR_FORMAT, "no id"},
+    {WITH_ADDED("[{\"id\": 9, \"content\": \"<s>\"}]"), ERR_FORMAT, "\"<s>\" has id 9, by its place it is 5"},
+    {WITH_ADDED("[{\"id\": 5, \"content\": \"\"}]"), ERR_RANGE, "0 bytes"},
+    {WITH_ADDED("[{\"id\": 5, \"content\": \"x\", \"color\": 1}]"), ERR_UNSUPPORTED, "key color"},
+    {WITH_ADDED("[{\"id\": 5, \"content\": \"x\", \"lstrip\": 1}]"), ERR_FORMAT,
+     "lstrip is not true or false"},
+    {WITH_ADDED("[{\"id\": 5, \"content\": \"x\"}, {\"id\": 6, \"content\": \"x\"}]"), ERR_FORMAT,
+     "the same text"},
+};
+
+static void what_is_wrong_is_named(void **state)
+{
+    (void)state;
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct tokenizer *t;
         struct why why = {0};
@@ -427,6 +458,8 @@ int main(void)
         cmocka_unit_test(bytes_that_are_no_text_are_refused),
         cmocka_unit_test(half_a_character_waits_for_the_other_half),
         cmocka_unit_test(a_small_file_is_read_whole),
+        cmocka_unit_test(an_entry_needs_its_merges),
+        cmocka_unit_test(keys_may_be_escaped),
         cmocka_unit_test(eos_and_bos_are_named_in_the_config),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(a_folder_without_one_is_named),
