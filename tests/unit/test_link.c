@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -370,6 +372,82 @@ static void a_node_says_bye_and_names_its_jobs(void **state)
     end(&w);
 }
 
+/* -- the control socket, from a plain client -- */
+
+static int ctl_dial(void)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(a.sun_path, sizeof a.sun_path, "%s/n.sock", root);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    return fd;
+}
+
+static void ctl_say(int fd)
+{
+    const uint8_t len[4] = {(uint8_t)out.n, (uint8_t)(out.n >> 8), 0, 0};
+    assert_int_equal(send(fd, len, 4, MSG_NOSIGNAL), 4);
+    assert_int_equal(send(fd, out.p, out.n, MSG_NOSIGNAL), out.n);
+}
+
+static void ctl_job(int fd, uint32_t max_tok, int32_t id)
+{
+    const struct msg_job j = {.job_id = 1, .group_size = 2, .temperature = 1, .top_p = 1, .max_tok = max_tok, .tokens = msg_arr_of(&id, 1)};
+    assert_int_equal(msg_put_job(&j, &out), ERR_OK);
+    ctl_say(fd);
+}
+
+/* The next frame that comes, turning the loop meanwhile. */
+static struct span ctl_hear(struct world *w, int fd, uint8_t *buf, size_t cap)
+{
+    size_t n = 0, want = 4;
+    for (int i = 0; i < SOON_MS && n < want; i++) {
+        const ssize_t k = recv(fd, buf + n, want - n, MSG_DONTWAIT);
+        if (k > 0) n += (size_t)k;
+        if (n == 4 && want == 4) want += buf[0] | (size_t)buf[1] << 8;
+        assert_true(want <= cap);
+        if (n < want) loop_drain(w->l, 1);
+    }
+    assert_true(n == want && want > 4);
+    return span_of(buf + 4, n - 4);
+}
+
+static void a_client_gets_its_group_and_one_that_left_costs_nothing(void **state)
+{
+    (void)state;
+    struct world w;
+    struct msg_group g;
+    struct msg_ctl_reply r;
+    uint8_t buf[8192];
+    char text[300];
+    begin(&w, WELL);
+    int fd = ctl_dial();
+    until(&w, (int *)&w.s->n_swap, 1);
+    ctl_job(fd, 5, 7);
+    assert_int_equal(msg_get_group(ctl_hear(&w, fd, buf, sizeof buf), &g, NULL), ERR_OK);
+    assert_true(g.n_tok.n == 2 && g.incarnation == 1005 && g.tokens.n >= 2);
+    ctl_job(fd, 5, 64);
+    assert_int_equal(msg_get_ctl_reply(ctl_hear(&w, fd, buf, sizeof buf), &r, NULL), ERR_OK);
+    msg_str_copy(r.why, text, sizeof text);
+    assert_int_equal(r.code, ERR_RANGE);
+    assert_non_null(strstr(text, "id 64"));
+    int other = ctl_dial();
+    ctl_job(other, 100, 7);
+    loop_drain(w.l, 2);
+    close(other); /* called off, and forgotten */
+    for (int i = 0; i < 5000 && (w.s->n_inflight || w.s->ctl_work); i++) loop_drain(w.l, 1);
+    assert_int_equal(w.s->n_inflight, 0);
+    assert_null(w.s->ctl_work);
+    const struct msg_ctl m = {.verb = span_str("status")};
+    assert_int_equal(msg_put_ctl(&m, &out), ERR_OK);
+    ctl_say(fd);
+    assert_int_equal(msg_get_ctl_reply(ctl_hear(&w, fd, buf, sizeof buf), &r, NULL), ERR_OK);
+    msg_str_copy(r.json, (char *)buf + 4096, 4000);
+    assert_non_null(strstr((char *)buf + 4096, "\"daemon\":\"rollout\""));
+    close(fd);
+    end(&w);
+}
+
 /* Works in the engine, groups unanswered, a client at the control socket: the end frees all of it. */
 static void the_end_may_come_at_any_time(void **state)
 {
@@ -378,8 +456,12 @@ static void the_end_may_come_at_any_time(void **state)
         struct world w;
         begin(&w, i & 1 ? NO_ACK : WELL);
         give(&w, 4);
-        if (i) rig_turn(w.l, &w.r.n_group, i, 20 * i);
+        if (i > 4) until(&w, (int *)&w.s->n_swap, 1);
+        int fd = ctl_dial();
+        ctl_job(fd, 100, 7);
+        if (i) rig_turn(w.l, &w.r.n_group, 4 + i, 10 * i);
         end(&w);
+        close(fd);
     }
 }
 
@@ -394,6 +476,7 @@ int main(void)
         cmocka_unit_test(another_learner_gets_none_of_the_old_one_s_groups),
         cmocka_unit_test(nonsense_is_survived),
         cmocka_unit_test(a_node_says_bye_and_names_its_jobs),
+        cmocka_unit_test(a_client_gets_its_group_and_one_that_left_costs_nothing),
         cmocka_unit_test(the_end_may_come_at_any_time),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
