@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Every member runs every run once, the caller among them, awake or asleep; a bad CPU list is refused with words. */
+/* Every member runs every run once, the caller among them, awake or asleep; a bad CPU list is refused with
+ * words. */
 #include "common/base/team.h"
 
 #include <sched.h>
@@ -83,7 +84,8 @@ static void a_team_that_never_ran_ends(void **state)
 static void bad_lists_are_refused_with_words(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"x", "0-", "3-1", "0,,1", "0;1", "1000000", "-1", "0-99999999999999999999", ","};
+    static const char *const bad[] = {
+        "x", "0-", "3-1", "0,,1", "0;1", "1000000", "-1", "0-99999999999999999999", ","};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct team *t = NULL;
         struct why why = {0};
