@@ -154,6 +154,9 @@ static void call_ended(struct service *s, enum err e, const struct why *why, con
 static enum err check_lengths(const struct service *s, struct why *why)
 {
     const struct learner_conf *c = s->conf;
+    if (c->max_prompt_length + c->max_completion_length > s->dims.max_pos)
+        return why_set(why, ERR_RANGE, "max_prompt_length + max_completion_length = %u, the model has %u positions",
+                       c->max_prompt_length + c->max_completion_length, s->dims.max_pos);
     const uint64_t group_bytes = (uint64_t)c->num_generations * (13ull * c->max_completion_length + 5);
     if (!c->mode && group_bytes > MAX_FRAME - 4096)
         return why_set(why, ERR_RANGE, "num_generations = %u with max_completion_length = %u: a group may take %llu bytes, a message holds %u",
@@ -212,9 +215,6 @@ static enum err open_trainer(struct service *s, struct why *why)
         .micro_batch_seqs = c->micro_batch_seqs,
         .logits_bytes = c->logits_memory,
     };
-    if (c->max_prompt_length + c->max_completion_length > s->dims.max_pos)
-        return why_set(why, ERR_RANGE, "max_prompt_length + max_completion_length = %u, the model has %u positions",
-                       c->max_prompt_length + c->max_completion_length, s->dims.max_pos);
     TRY(dev_open(&d, &s->dev, why));
     TRY(trainer_create(s->dev, &s->dims, &o, &s->trainer, why));
     return open_source(s, why);

@@ -50,6 +50,7 @@ struct link {
 };
 
 static void ask(struct link *k);
+static void greet(struct link *k);
 static void fetch(struct link *k);
 
 /* Encode with put and call; done gets the link. */
@@ -178,6 +179,7 @@ static void ask_again(void *arg)
     struct link *k = arg;
     loop_timer_stop(k->again);
     k->again = NULL;
+    if (k->state == DOWN && k->net && net_client_is_up(k->net)) greet(k);
     ask(k);
     fetch(k);
 }
@@ -188,7 +190,8 @@ static void later(struct link *k, uint32_t ms)
     if (loop_timer_start(k->s->loop, ms ? ms : 1, 0, ask_again, k, &k->again)) k->again = NULL;
 }
 
-/* End the connection; the calls that are open on it are never answered. */
+/* End the connection, which the transport takes badly while something comes in (net_nng.c): for one that does not answer. The calls that are
+ * open on it are never answered. */
 static void hang_up(struct link *k)
 {
     k->state = DOWN;
@@ -219,9 +222,10 @@ static void on_ask_reply(void *arg, enum err e, struct span reply)
         if (i.need_seq) ask(k); /* else when the next work has ended */
         else later(k, i.retry_ms);
         break;
-    default: /* an ack: the learner does not know us any more */
+    default: /* an ack: the learner does not know us any more, or not yet on this connection */
+        if (k->state != READY) break;
         log_event(LOG_LEVEL_WARN, "ask_refused", "by the learner; greeting again");
-        hang_up(k);
+        k->state = DOWN;
         later(k, 500);
     }
 }
@@ -379,7 +383,8 @@ static void on_hello_reply(void *arg, enum err e, struct span reply)
     }
     if (e) {
         if (e != ERR_CLOSED) log_event(LOG_LEVEL_ERROR, "hello_failed", "%s: %s", k->url, why_str(&why, e));
-        hang_up(k); /* dial afresh, so that a refusal is not the end */
+        if (reply.n) k->state = DOWN; /* refused: greet again on this connection, for a refusal is not the end */
+        else hang_up(k);
         later(k, 2000);
         return;
     }
@@ -395,12 +400,14 @@ static void on_hello_reply(void *arg, enum err e, struct span reply)
 static void on_up(void *arg, bool up)
 {
     struct link *k = arg;
-    if (!up) {
-        if (k->state == READY) log_event(LOG_LEVEL_WARN, "learner_away", "%s: waiting for it", k->url);
-        k->state = DOWN;
-        service__status(k->s);
-        return;
-    }
+    if (up) return greet(k);
+    if (k->state == READY) log_event(LOG_LEVEL_WARN, "learner_away", "%s: waiting for it", k->url);
+    k->state = DOWN;
+    service__status(k->s);
+}
+
+static void greet(struct link *k)
+{
     k->state = GREETING;
     const struct msg_hello m = {.proto = PROTO_VERSION, .name = span_str(k->s->name), .boot = k->s->boot, .host = span_str(k->s->host),
                                 .numerics = span_str(k->s->dev->numerics), .max_seq = k->s->conf->max_num_seqs};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A job from outside becomes a work or is refused with words that name the field; a finished work becomes the group a learner reads. */
+/* A job from outside becomes a work or is refused with words that name the field; a finished work becomes the
+ * group a learner reads. */
 #include "rollout/intake.h"
 
 #include <math.h>
@@ -15,8 +16,18 @@ static const int32_t prompt[3] = {7, 8, 9}, eos[2] = {1, 2}, model_eos[3] = {4, 
 
 static struct msg_job good(void)
 {
-    return (struct msg_job){.job_id = 77, .group_size = 2, .seed = 5, .temperature = 0.5f, .top_p = 0.9f, .min_p = 0.1f, .top_k = 3, .max_tok = 4,
-                            .incarnation = 9, .min_version = 6, .tokens = msg_arr_of(prompt, 3), .eos = msg_arr_of(eos, 2)};
+    return (struct msg_job){.job_id = 77,
+                            .group_size = 2,
+                            .seed = 5,
+                            .temperature = 0.5f,
+                            .top_p = 0.9f,
+                            .min_p = 0.1f,
+                            .top_k = 3,
+                            .max_tok = 4,
+                            .incarnation = 9,
+                            .min_version = 6,
+                            .tokens = msg_arr_of(prompt, 3),
+                            .eos = msg_arr_of(eos, 2)};
 }
 
 static void every_field_arrives(void **state)
@@ -25,8 +36,10 @@ static void every_field_arrives(void **state)
     struct work *w;
     struct msg_job j = good();
     assert_int_equal(intake_job(&j, model_eos, 3, &w, NULL), ERR_OK);
-    assert_true(w->job_id == 77 && w->group_size == 2 && w->seed == 5 && w->temperature == 0.5f && w->top_p == 0.9f && w->min_p == 0.1f && w->top_k == 3);
-    assert_true(w->max_tok == 4 && w->want.incarnation == 9 && w->want.counter == 6 && w->n_prompt == 3 && !memcmp(w->prompt, prompt, sizeof prompt));
+    assert_true(w->job_id == 77 && w->group_size == 2 && w->seed == 5 && w->temperature == 0.5f &&
+                w->top_p == 0.9f && w->min_p == 0.1f && w->top_k == 3);
+    assert_true(w->max_tok == 4 && w->want.incarnation == 9 && w->want.counter == 6 && w->n_prompt == 3 &&
+                !memcmp(w->prompt, prompt, sizeof prompt));
     assert_true(w->n_eos == 2 && w->eos[0] == 1 && w->eos[1] == 2);
     work_destroy(w);
     j.eos.n = 0; /* the model's own */
@@ -43,7 +56,8 @@ static void refused(const struct msg_job *j, const char *words)
 {
     struct work *w = NULL;
     struct why why = {0};
-    if (!intake_job(j, model_eos, 3, &w, &why) || !strstr(why.text, words) || w) fail_msg("\"%s\" lacks \"%s\"", why.text, words);
+    if (!intake_job(j, model_eos, 3, &w, &why) || !strstr(why.text, words) || w)
+        fail_msg("\"%s\" lacks \"%s\"", why.text, words);
 }
 
 static void bad_fields_are_named(void **state)
@@ -87,10 +101,13 @@ static void a_finished_work_is_one_group(void **state)
     w->prefill_tok = 3;
     assert_int_equal(intake_group(w, 12, &b), ERR_OK);
     assert_int_equal(msg_get_group(msg_buf_span(&b), &g, NULL), ERR_OK);
-    assert_true(g.node_id == 12 && g.job_id == 77 && g.incarnation == 9 && g.wait_ns == 50 && g.gen_ns == 250 && g.prefill_tok == 3 && !g.why.n);
-    assert_true(g.n_tok.n == 2 && msg_u32_at(g.n_tok, 0) == 3 && msg_u32_at(g.n_tok, 1) == 1 && msg_u8_at(g.finish, 1) == FINISH_LENGTH);
+    assert_true(g.node_id == 12 && g.job_id == 77 && g.incarnation == 9 && g.wait_ns == 50 &&
+                g.gen_ns == 250 && g.prefill_tok == 3 && !g.why.n);
+    assert_true(g.n_tok.n == 2 && msg_u32_at(g.n_tok, 0) == 3 && msg_u32_at(g.n_tok, 1) == 1 &&
+                msg_u8_at(g.finish, 1) == FINISH_LENGTH);
     assert_true(g.tokens.n == 4 && g.logprob.n == 4 && g.version.n == 4 && g.kind.n == 4);
-    assert_true(msg_i32_at(g.tokens, 2) == 2 && msg_i32_at(g.tokens, 3) == 10 && msg_f32_at(g.logprob, 2) == -2 && msg_u32_at(g.version, 2) == 8);
+    assert_true(msg_i32_at(g.tokens, 2) == 2 && msg_i32_at(g.tokens, 3) == 10 &&
+                msg_f32_at(g.logprob, 2) == -2 && msg_u32_at(g.version, 2) == 8);
     msg_buf_done(&b);
     work_destroy(w);
 }

@@ -9,7 +9,14 @@
 #include <string.h>
 #include <cmocka.h>
 
-static const struct dims dims = {.n_layer = 2, .n_embd = 32, .n_head = 2, .n_head_kv = 1, .head_dim = 16, .n_ff = 32, .n_vocab = 32, .max_pos = 64};
+static const struct dims dims = {.n_layer = 2,
+                                 .n_embd = 32,
+                                 .n_head = 2,
+                                 .n_head_kv = 1,
+                                 .head_dim = 16,
+                                 .n_ff = 32,
+                                 .n_vocab = 32,
+                                 .max_pos = 64};
 static struct dev *dev;
 
 static int set_up(void **state)
@@ -68,7 +75,8 @@ static void a_block_lent_anew_is_zero(void **state)
     for (int round = 0; round < 2; round++) {
         assert_int_equal(kvpool_take(p, 2, a), ERR_OK);
         for (int i = 0; i < 2; i++) {
-            uint8_t *at = (uint8_t *)kv->mem + (uint64_t)a[i] * kv->block_bytes; /* a CPU: its memory is ordinary */
+            uint8_t *at =
+                (uint8_t *)kv->mem + (uint64_t)a[i] * kv->block_bytes; /* a CPU: its memory is ordinary */
             assert_memory_equal(at, zero, kv->block_bytes);
             memset(at, 0xff, kv->block_bytes);
         }

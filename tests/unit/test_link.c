@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A node as its learner sees it: a whole service in this process, and a learner played by hand that refuses, forgets to answer, talks nonsense,
- * goes away and comes back as another one. No group is lost on the way. */
+/* A node as its learner sees it: a whole service in this process, and a learner played by hand that refuses,
+ * forgets to answer, talks nonsense, goes away and comes back as another one. No group is lost on the way. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -21,15 +23,25 @@
 
 enum { SOON_MS = 60000, G = 2 };
 
-static const struct dims dims = {.n_layer = 1, .n_embd = 32, .n_head = 2, .n_head_kv = 1, .head_dim = 16, .n_ff = 32, .n_vocab = 64, .max_pos = 128,
-                                 .rope_theta = 10000, .rms_eps = 1e-6f, .tied = true, .qkv_bias = true};
+static const struct dims dims = {.n_layer = 1,
+                                 .n_embd = 32,
+                                 .n_head = 2,
+                                 .n_head_kv = 1,
+                                 .head_dim = 16,
+                                 .n_ff = 32,
+                                 .n_vocab = 64,
+                                 .max_pos = 128,
+                                 .rope_theta = 10000,
+                                 .rms_eps = 1e-6f,
+                                 .tied = true,
+                                 .qkv_bias = true};
 
 static char root[64];
 
 static int set_up(void **state)
 {
     (void)state;
-    log_init("rollout", (enum log_level)-1); /* it has a lot to complain of */
+    log_init("rollout", (enum log_level) - 1); /* it has a lot to complain of */
     snprintf(root, sizeof root, "/tmp/test_link.XXXXXX");
     return mkdtemp(root) ? 0 : -1;
 }
@@ -65,11 +77,11 @@ struct world {
 
 static struct msg_buf out;
 
-#define REPLY(req, name, ...)                                                                                     \
-    do {                                                                                                          \
-        const struct msg_##name m_ = {__VA_ARGS__};                                                               \
-        assert_int_equal(msg_put_##name(&m_, &out), ERR_OK);                                                      \
-        net_reply(req, msg_buf_span(&out));                                                                       \
+#define REPLY(req, name, ...)                                                                                \
+    do {                                                                                                     \
+        const struct msg_##name m_ = {__VA_ARGS__};                                                          \
+        assert_int_equal(msg_put_##name(&m_, &out), ERR_OK);                                                 \
+        net_reply(req, msg_buf_span(&out));                                                                  \
     } while (0)
 
 static void on_hello(struct world *w, struct net_req *req)
@@ -78,11 +90,14 @@ static void on_hello(struct world *w, struct net_req *req)
     char url[32], *config = dims_print(&dims);
     snprintf(url, sizeof url, "tcp://:%u", net_server_port(r->bulk));
     r->n_hello++;
-    if (r->manners == NONSENSE) net_reply(req, span_of("\xc1nonsense", 9));
-    else if (r->manners == REFUSE_HELLO) REPLY(req, ack, .code = ERR_MISMATCH, .why = span_str("not you"));
+    if (r->manners == NONSENSE)
+        net_reply(req, span_of("\xc1nonsense", 9));
+    else if (r->manners == REFUSE_HELLO)
+        REPLY(req, ack, .code = ERR_MISMATCH, .why = span_str("not you"));
     else
-        REPLY(req, welcome, .node_id = 3, .incarnation = r->incarnation, .version = r->version, .run = span_str("by hand"), .config_json = span_str(config),
-              .bulk_url = span_str(url), .lease_ms = 1000, .beat_ms = 50);
+        REPLY(req, welcome, .node_id = 3, .incarnation = r->incarnation, .version = r->version,
+              .run = span_str("by hand"), .config_json = span_str(config), .bulk_url = span_str(url),
+              .lease_ms = 1000, .beat_ms = 50);
     free(config);
 }
 
@@ -105,8 +120,9 @@ static void on_ask(struct world *w, struct net_req *req, struct span frame)
         return;
     }
     for (int i = 0; i < 5; i++) prompt[i] = r->token;
-    REPLY(req, job, .job_id = r->next_job++, .group_size = G, .seed = 1, .temperature = 1, .top_p = 1, .max_tok = 4, .incarnation = r->incarnation,
-          .min_version = r->version, .tokens = msg_arr_of(prompt, 5));
+    REPLY(req, job, .job_id = r->next_job++, .group_size = G, .seed = 1, .temperature = 1, .top_p = 1,
+          .max_tok = 4, .incarnation = r->incarnation, .min_version = r->version,
+          .tokens = msg_arr_of(prompt, 5));
 }
 
 static void on_group(struct world *w, struct net_req *req, struct span frame)
@@ -115,14 +131,18 @@ static void on_group(struct world *w, struct net_req *req, struct span frame)
     struct msg_group m;
     assert_int_equal(msg_get_group(frame, &m, NULL), ERR_OK);
     assert_int_equal(m.node_id, 3);
-    if (m.why.n) r->n_refusal++;
-    else r->n_group++;
+    if (m.why.n)
+        r->n_refusal++;
+    else
+        r->n_group++;
     r->group_job = m.job_id;
     r->group_incarnation = m.incarnation;
     r->group_tok = m.tokens.n;
     r->group_of[m.job_id]++;
-    if (r->manners == NO_ACK) r->unanswered = req;
-    else REPLY(req, ack, .code = 0);
+    if (r->manners == NO_ACK)
+        r->unanswered = req;
+    else
+        REPLY(req, ack, .code = 0);
 }
 
 static void on_req(void *arg, struct net_req *req, struct span frame)
@@ -130,9 +150,12 @@ static void on_req(void *arg, struct net_req *req, struct span frame)
     struct world *w = arg;
     struct msg_bye b;
     switch (msg_id_of(frame)) {
-    case MSG_ID_hello: return on_hello(w, req);
-    case MSG_ID_ask: return on_ask(w, req, frame);
-    case MSG_ID_group: return on_group(w, req, frame);
+    case MSG_ID_hello:
+        return on_hello(w, req);
+    case MSG_ID_ask:
+        return on_ask(w, req, frame);
+    case MSG_ID_group:
+        return on_group(w, req, frame);
     case MSG_ID_beat:
         w->r.n_beat++;
         REPLY(req, idle, .retry_ms = 50, .incarnation = w->r.incarnation, .version = w->r.version);
@@ -158,13 +181,21 @@ static void publish(struct learner *r)
     uint64_t end[64];
     assert_int_equal(tensor_table_init(&dims, &t), ERR_OK);
     for (uint32_t i = 0; i < t.n; i++) end[i] = t.t[i].offset + (uint64_t)t.t[i].rows * t.t[i].cols;
-    const struct push_source_opts o = {.host = "", .run = root, .end = end, .n_tensor = t.n, .n_param = t.n_param, .n_keep = 2, .chunk_bytes = 65536, .shm_gid = -1};
+    const struct push_source_opts o = {.host = "",
+                                       .run = root,
+                                       .end = end,
+                                       .n_tensor = t.n,
+                                       .n_param = t.n_param,
+                                       .n_keep = 2,
+                                       .chunk_bytes = 65536,
+                                       .shm_gid = -1};
     uint16_t *image = calloc(t.n_param, sizeof *image);
     float *f = malloc(t.n_param * sizeof *f);
     folder_init_weights(&t, r->incarnation, f);
     for (uint64_t i = 0; i < t.n_param; i++) memcpy(&image[i], (char *)&f[i] + 2, 2);
     assert_int_equal(push_source_create(&o, &r->source, NULL), ERR_OK);
-    assert_int_equal(push_source_publish(r->source, (struct version){r->incarnation, r->version}, image, NULL), ERR_OK);
+    assert_int_equal(
+        push_source_publish(r->source, (struct version){r->incarnation, r->version}, image, NULL), ERR_OK);
     free(f), free(image);
     tensor_table_done(&t);
 }
@@ -174,13 +205,15 @@ static void learner_up(struct world *w, uint64_t incarnation, enum manners manne
     struct learner *r = &w->r;
     char url[64];
     struct why why = {0};
-    const struct net_server_opts o = {.max_frame_bytes = 1 << 20, .n_ctx = 16, .arg = w, .on_req = on_req}, b = {.max_frame_bytes = 4096, .n_ctx = 8, .arg = w, .on_req = on_bulk};
+    const struct net_server_opts o = {.max_frame_bytes = 1 << 20, .n_ctx = 16, .arg = w, .on_req = on_req},
+                                 b = {.max_frame_bytes = 4096, .n_ctx = 8, .arg = w, .on_req = on_bulk};
     r->incarnation = incarnation;
     r->version = incarnation % 100;
     r->manners = manners;
     publish(r);
     snprintf(url, sizeof url, "tcp://127.0.0.1:%u", r->port);
-    if (net_listen(w->l, url, &o, &r->net, &why) || net_listen(w->l, "tcp://127.0.0.1:0", &b, &r->bulk, &why)) fail_msg("%s", why.text);
+    if (net_listen(w->l, url, &o, &r->net, &why) || net_listen(w->l, "tcp://127.0.0.1:0", &b, &r->bulk, &why))
+        fail_msg("%s", why.text);
     r->port = net_server_port(r->net);
 }
 
@@ -198,13 +231,16 @@ static void begin(struct world *w, enum manners manners)
 {
     char text[128];
     struct why why = {0};
-    static const char *const settings[][2] = {{"device", "cpu"}, {"threads", "1"}, {"max_num_seqs", "8"}, {"kv_memory", "1M"}, {"log_level", "error"}, {"name", "n"}};
+    static const char *const settings[][2] = {{"device", "cpu"},      {"threads", "1"},
+                                              {"max_num_seqs", "8"},  {"kv_memory", "1M"},
+                                              {"log_level", "error"}, {"name", "n"}};
     *w = (struct world){.r.token = 7, .r.next_job = 1};
     assert_int_equal(loop_create(&w->l), ERR_OK);
     learner_up(w, 1005, manners);
     assert_int_equal(conf_defaults(&rollout_conf_list, &w->conf, NULL), ERR_OK);
     for (unsigned i = 0; i < sizeof settings / sizeof *settings; i++)
-        assert_int_equal(conf_set(&rollout_conf_list, &w->conf, settings[i][0], settings[i][1], NULL), ERR_OK);
+        assert_int_equal(conf_set(&rollout_conf_list, &w->conf, settings[i][0], settings[i][1], NULL),
+                         ERR_OK);
     snprintf(text, sizeof text, "tcp://127.0.0.1:%u", w->r.port);
     assert_int_equal(conf_set(&rollout_conf_list, &w->conf, "learner", text, NULL), ERR_OK);
     snprintf(text, sizeof text, "%s/n.sock", root);
@@ -232,7 +268,8 @@ static void give(struct world *w, uint64_t n_job)
     if (!w->r.parked) return;
     struct net_req *req = w->r.parked;
     w->r.parked = NULL;
-    REPLY(req, idle, .retry_ms = 1, .incarnation = w->r.incarnation, .version = w->r.version); /* asks again */
+    REPLY(req, idle, .retry_ms = 1, .incarnation = w->r.incarnation,
+          .version = w->r.version); /* asks again */
 }
 
 static void a_job_becomes_a_group(void **state)
@@ -370,6 +407,87 @@ static void a_node_says_bye_and_names_its_jobs(void **state)
     end(&w);
 }
 
+/* -- the control socket, from a plain client -- */
+
+static int ctl_dial(void)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(a.sun_path, sizeof a.sun_path, "%s/n.sock", root);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    return fd;
+}
+
+static void ctl_say(int fd)
+{
+    const uint8_t len[4] = {(uint8_t)out.n, (uint8_t)(out.n >> 8), 0, 0};
+    assert_int_equal(send(fd, len, 4, MSG_NOSIGNAL), 4);
+    assert_int_equal(send(fd, out.p, out.n, MSG_NOSIGNAL), out.n);
+}
+
+static void ctl_job(int fd, uint32_t max_tok, int32_t id)
+{
+    const struct msg_job j = {.job_id = 1,
+                              .group_size = 2,
+                              .temperature = 1,
+                              .top_p = 1,
+                              .max_tok = max_tok,
+                              .tokens = msg_arr_of(&id, 1)};
+    assert_int_equal(msg_put_job(&j, &out), ERR_OK);
+    ctl_say(fd);
+}
+
+/* The next frame that comes, turning the loop meanwhile. */
+static struct span ctl_hear(struct world *w, int fd, uint8_t *buf, size_t cap)
+{
+    size_t n = 0, want = 4;
+    for (int i = 0; i < SOON_MS && n < want; i++) {
+        const ssize_t k = recv(fd, buf + n, want - n, MSG_DONTWAIT);
+        if (k > 0) n += (size_t)k;
+        if (n == 4 && want == 4) want += buf[0] | (size_t)buf[1] << 8;
+        assert_true(want <= cap);
+        if (n < want) loop_drain(w->l, 1);
+    }
+    assert_true(n == want && want > 4);
+    return span_of(buf + 4, n - 4);
+}
+
+static void a_client_gets_its_group_and_one_that_left_costs_nothing(void **state)
+{
+    (void)state;
+    struct world w;
+    struct msg_group g;
+    struct msg_ctl_reply r;
+    uint8_t buf[8192];
+    char text[300];
+    begin(&w, WELL);
+    int fd = ctl_dial();
+    until(&w, (int *)&w.s->n_swap, 1);
+    ctl_job(fd, 5, 7);
+    assert_int_equal(msg_get_group(ctl_hear(&w, fd, buf, sizeof buf), &g, NULL), ERR_OK);
+    assert_true(g.n_tok.n == 2 && g.incarnation == 1005 && g.tokens.n >= 2);
+    ctl_job(fd, 5, 64);
+    assert_int_equal(msg_get_ctl_reply(ctl_hear(&w, fd, buf, sizeof buf), &r, NULL), ERR_OK);
+    msg_str_copy(r.why, text, sizeof text);
+    assert_int_equal(r.code, ERR_RANGE);
+    assert_non_null(strstr(text, "id 64"));
+    int other = ctl_dial();
+    ctl_job(other, 100, 7);
+    loop_drain(w.l, 2);
+    close(other); /* called off, and forgotten */
+    for (int i = 0; i < 5000 && (w.s->n_inflight || w.s->ctl_work); i++) loop_drain(w.l, 1);
+    assert_int_equal(w.s->n_inflight, 0);
+    assert_null(w.s->ctl_work);
+    const struct msg_ctl m = {.verb = span_str("status")};
+    assert_int_equal(msg_put_ctl(&m, &out), ERR_OK);
+    ctl_say(fd);
+    assert_int_equal(msg_get_ctl_reply(ctl_hear(&w, fd, buf, sizeof buf), &r, NULL), ERR_OK);
+    msg_str_copy(r.json, (char *)buf + 4096, 4000);
+    assert_non_null(strstr((char *)buf + 4096, "\"daemon\":\"rollout\""));
+    close(fd);
+    end(&w);
+}
+
 /* Works in the engine, groups unanswered, a client at the control socket: the end frees all of it. */
 static void the_end_may_come_at_any_time(void **state)
 {
@@ -378,8 +496,12 @@ static void the_end_may_come_at_any_time(void **state)
         struct world w;
         begin(&w, i & 1 ? NO_ACK : WELL);
         give(&w, 4);
-        if (i) rig_turn(w.l, &w.r.n_group, i, 20 * i);
+        if (i > 4) until(&w, (int *)&w.s->n_swap, 1);
+        int fd = ctl_dial();
+        ctl_job(fd, 100, 7);
+        if (i) rig_turn(w.l, &w.r.n_group, 4 + i, 10 * i);
         end(&w);
+        close(fd);
     }
 }
 
@@ -394,6 +516,7 @@ int main(void)
         cmocka_unit_test(another_learner_gets_none_of_the_old_one_s_groups),
         cmocka_unit_test(nonsense_is_survived),
         cmocka_unit_test(a_node_says_bye_and_names_its_jobs),
+        cmocka_unit_test(a_client_gets_its_group_and_one_that_left_costs_nothing),
         cmocka_unit_test(the_end_may_come_at_any_time),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The engine thread: works come back finished or with words, weights are taken between two steps, and the end frees everything whatever is under way. */
+/* The engine thread: works come back finished or with words, weights are taken between two steps, and the end
+ * frees everything whatever is under way. */
 #include "rollout/worker.h"
 
 #include <setjmp.h>
@@ -17,8 +18,18 @@
 
 enum { SOON_MS = 60000 };
 
-static const struct dims dims = {.n_layer = 4, .n_embd = 64, .n_head = 4, .n_head_kv = 2, .head_dim = 16, .n_ff = 128, .n_vocab = 128, .max_pos = 4096,
-                                 .rope_theta = 10000, .rms_eps = 1e-6f, .tied = true, .qkv_bias = true};
+static const struct dims dims = {.n_layer = 4,
+                                 .n_embd = 64,
+                                 .n_head = 4,
+                                 .n_head_kv = 2,
+                                 .head_dim = 16,
+                                 .n_ff = 128,
+                                 .n_vocab = 128,
+                                 .max_pos = 4096,
+                                 .rope_theta = 10000,
+                                 .rms_eps = 1e-6f,
+                                 .tied = true,
+                                 .qkv_bias = true};
 
 struct world {
     struct loop *l;
@@ -67,7 +78,8 @@ static void begin(struct world *w)
 {
     struct why why = {0};
     *w = (struct world){0};
-    const struct engine_opts o = {.max_num_seqs = 16, .max_num_batched_tokens = 4096, .max_model_len = 4000, .n_block = 600};
+    const struct engine_opts o = {
+        .max_num_seqs = 16, .max_num_batched_tokens = 4096, .max_model_len = 4000, .n_block = 600};
     const struct worker_events ev = {w, on_done, on_swapped, on_load_failed, on_fatal};
     assert_int_equal(loop_create(&w->l), ERR_OK);
     assert_int_equal(dev_open(&(struct dev_opts){.spec = "cpu", .n_thread = 1}, &w->dev, &why), ERR_OK);
@@ -88,7 +100,8 @@ static enum err load(struct world *w, uint64_t counter)
     float *f = malloc(worker_table(w->w)->n_param * sizeof *f);
     struct why why = {0};
     folder_init_weights(worker_table(w->w), counter, f);
-    assert_int_equal(push_image_alloc(worker_table(w->w)->n_param, (struct version){3, counter}, &image), ERR_OK);
+    assert_int_equal(push_image_alloc(worker_table(w->w)->n_param, (struct version){3, counter}, &image),
+                     ERR_OK);
     uint16_t *p = (uint16_t *)image.p;
     for (uint64_t i = 0; i < image.n_param; i++) memcpy(&p[i], (char *)&f[i] + 2, 2);
     free(f);
@@ -233,7 +246,8 @@ static void a_step_that_takes_long_shows(void **state)
         uv_run(loop_uv(w.l), UV_RUN_NOWAIT);
     }
     const int64_t took = clock_now_ns() - begun;
-    if (dead_ns < took / 4) fail_msg("a step of %lld us, seen for %lld", (long long)took / 1000, (long long)dead_ns / 1000);
+    if (dead_ns < took / 4)
+        fail_msg("a step of %lld us, seen for %lld", (long long)took / 1000, (long long)dead_ns / 1000);
     loop_drain(w.l, 20);
     assert_true(worker_alive(w.w, 1));
     end(&w);
