@@ -167,7 +167,8 @@ static enum err check_lengths(const struct service *s, struct why *why)
         if (n - 1 > c->micro_batch_tokens)
             return why_set(why, ERR_RANGE, "%s:%u: up to %u tokens with the completion, micro_batch_tokens is %u", c->train_data, r->line, n, c->micro_batch_tokens);
         if (n > s->dims.max_pos)
-            return why_set(why, ERR_RANGE, "%s:%u: %u tokens with the solution, the model has %u positions", c->train_data, r->line, n, s->dims.max_pos);
+            return why_set(why, ERR_RANGE, "%s:%u: %u tokens with the %s, the model has %u positions", c->train_data, r->line, n,
+                           c->mode ? "solution" : "completion", s->dims.max_pos);
     }
     return ERR_OK;
 }
