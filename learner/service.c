@@ -154,6 +154,9 @@ static void call_ended(struct service *s, enum err e, const struct why *why, con
 static enum err check_lengths(const struct service *s, struct why *why)
 {
     const struct learner_conf *c = s->conf;
+    if (c->max_prompt_length + c->max_completion_length > s->dims.max_pos)
+        return why_set(why, ERR_RANGE, "max_prompt_length + max_completion_length = %u, the model has %u positions",
+                       c->max_prompt_length + c->max_completion_length, s->dims.max_pos);
     const uint64_t group_bytes = (uint64_t)c->num_generations * (13ull * c->max_completion_length + 5);
     if (!c->mode && group_bytes > MAX_FRAME - 4096)
         return why_set(why, ERR_RANGE, "num_generations = %u with max_completion_length = %u: a group may take %llu bytes, a message holds %u",
@@ -164,7 +167,8 @@ static enum err check_lengths(const struct service *s, struct why *why)
         if (n - 1 > c->micro_batch_tokens)
             return why_set(why, ERR_RANGE, "%s:%u: up to %u tokens with the completion, micro_batch_tokens is %u", c->train_data, r->line, n, c->micro_batch_tokens);
         if (n > s->dims.max_pos)
-            return why_set(why, ERR_RANGE, "%s:%u: %u tokens with the solution, the model has %u positions", c->train_data, r->line, n, s->dims.max_pos);
+            return why_set(why, ERR_RANGE, "%s:%u: %u tokens with the %s, the model has %u positions", c->train_data, r->line, n,
+                           c->mode ? "solution" : "completion", s->dims.max_pos);
     }
     return ERR_OK;
 }
@@ -212,9 +216,6 @@ static enum err open_trainer(struct service *s, struct why *why)
         .micro_batch_seqs = c->micro_batch_seqs,
         .logits_bytes = c->logits_memory,
     };
-    if (c->max_prompt_length + c->max_completion_length > s->dims.max_pos)
-        return why_set(why, ERR_RANGE, "max_prompt_length + max_completion_length = %u, the model has %u positions",
-                       c->max_prompt_length + c->max_completion_length, s->dims.max_pos);
     TRY(dev_open(&d, &s->dev, why));
     TRY(trainer_create(s->dev, &s->dims, &o, &s->trainer, why));
     return open_source(s, why);

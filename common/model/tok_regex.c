@@ -363,7 +363,7 @@ static enum err compile(const struct reader *r, struct tok_regex *re, struct why
     if (!re->code) {
         char words[128] = "";
         pcre2_get_error_message(code, (PCRE2_UCHAR *)words, sizeof words);
-        return why_set(why, ERR_UNSUPPORTED, "%s", words);
+        return why_set(why, code == PCRE2_ERROR_HEAP_FAILED ? ERR_NOMEM : ERR_UNSUPPORTED, "%s", words);
     }
     pcre2_pattern_info(re->code, PCRE2_INFO_MATCHEMPTY, &empty);
     if (empty) return why_set(why, ERR_UNSUPPORTED, "an expression that can match nothing");

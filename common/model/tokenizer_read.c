@@ -342,8 +342,13 @@ static enum err read_text(struct tokenizer *t, struct span text, struct why *why
     if (json_scan_cut(text, &rest, &n, &l.vocab, &l.merges)) return why_set(why, ERR_NOMEM, "out of memory");
     json_t *j = json_loadb(rest, n, JSON_REJECT_DUPLICATES, &je);
     free(rest);
-    const enum err e =
-        j ? read_all(t, j, &l, why) : why_set(why, ERR_FORMAT, "line %d: %s", je.line, je.text);
+    enum err e = ERR_OK;
+    if (j)
+        e = read_all(t, j, &l, why);
+    else if (je.text[0])
+        e = why_set(why, ERR_FORMAT, "line %d: %s", je.line, je.text);
+    else
+        e = why_set(why, ERR_NOMEM, "out of memory"); /* jansson has no words for it */
     json_decref(j);
     return e;
 }

@@ -2,6 +2,7 @@
 /* A run that was stopped or killed and resumed is, bit by bit, the run that was not; and what a run leaves behind says how to go on. */
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/clock.h"
 #include "common/base/file.h"
@@ -50,8 +51,9 @@ static void whole_run(void)
     rig_stop(n);
 }
 
-/* The lines of metrics.jsonl, but for the clock's. */
-static void check_same_metrics(const char *a, const char *b)
+/* The lines of metrics.jsonl, but for the clock's. b was told to stop in step `stopped` (0: never): an evaluation at its end is not waited
+ * for, and is missing. */
+static void check_same_metrics(const char *a, const char *b, uint64_t stopped)
 {
     static const char *const keys[] = {"step", "loss", "lr", "reward", "reward_std", "kl", "entropy", "grad_norm", "clip_frac", "accuracy",
                                        "completion_length", "truncated_frac", "mismatch_max", "mismatch_tok", "policy_version"};
@@ -60,6 +62,7 @@ static void check_same_metrics(const char *a, const char *b)
     for (size_t i = 0; i <= STEPS; i++) /* the first is of the evaluation before the first step */
         for (unsigned k = 0; k < sizeof keys / sizeof *keys; k++) {
             json_t *p = json_object_get(json_array_get(x, i), keys[k]), *q = json_object_get(json_array_get(y, i), keys[k]);
+            if (stopped && i == stopped && !strcmp(keys[k], "accuracy") && json_is_null(q)) continue;
             CHECK(p && json_equal(p, q), "line %zu: %s is %.17g and %.17g", i, keys[k], json_number_value(p), json_number_value(q));
         }
     json_decref(x), json_decref(y);
@@ -104,7 +107,7 @@ static void a_stopped_run_goes_on(void)
     CHECK(rig_db(run, NULL, "SELECT max(step) FROM steps") == (double)step, "run.db");
     resume(run);
     rig_check_same_run("whole", run, STEPS);
-    check_same_metrics("whole", run);
+    check_same_metrics("whole", run, step);
 }
 
 static void a_killed_run_goes_on(void)
@@ -119,7 +122,7 @@ static void a_killed_run_goes_on(void)
     CHECK(rig_db(run, NULL, "SELECT count(*) - count(DISTINCT job_id) FROM jobs") == 0, "a job is there twice");
     CHECK(rig_db(run, NULL, "SELECT count(*) FROM jobs") == STEPS * 4, "jobs");
     rig_check_same_run("whole", run, STEPS);
-    check_same_metrics("whole", run);
+    check_same_metrics("whole", run, 0);
 }
 
 /* Killed before the first checkpoint: from the beginning, with nothing left of the first try. */
@@ -134,7 +137,7 @@ static void a_run_killed_early_starts_again(void)
     to_the_end(l);
     rig_stop(n);
     rig_check_same_run("whole", run, STEPS);
-    check_same_metrics("whole", run);
+    check_same_metrics("whole", run, 0);
 }
 
 static bool time_is_up(void *deadline_ns)
@@ -165,7 +168,7 @@ static void a_run_killed_at_any_moment_goes_on(void)
     printf("killed %d times\n", kills);
     rig_stop(n);
     rig_check_same_run("whole", "hard", STEPS);
-    check_same_metrics("whole", "hard");
+    check_same_metrics("whole", "hard", 0);
 }
 
 /* Asynchronous: other tokens after a kill, but the books are those of one run. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Any bytes in any portions at the control socket: the requests handed over are the frames a plain reading of the bytes finds, and the client is let
- * go. First byte: size of a portion. */
+/* Any bytes in any portions at the control socket: the requests handed over are the frames a plain reading of
+ * the bytes finds, and the client is let go. First byte: size of a portion. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -25,7 +25,9 @@ static void check(const struct group *g)
         const struct completion *c = &g->c[i];
         if (!c->n_tok || c->n_tok > rig_limits.max_tok || c->finish > FINISH_LENGTH) abort();
         for (uint32_t j = 0; j < c->n_tok; j++)
-            if (c->tok[j] < 0 || (uint32_t)c->tok[j] >= rig_limits.n_vocab || !isfinite(c->lp[j]) || c->version[j] > 6 || c->version[j] < 2) abort();
+            if (c->tok[j] < 0 || (uint32_t)c->tok[j] >= rig_limits.n_vocab || !isfinite(c->lp[j]) ||
+                c->version[j] > 6 || c->version[j] < 2)
+                abort();
     }
 }
 
@@ -35,7 +37,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct group *g = NULL;
     struct why why = {0};
     const struct prompt_row row = {.answer = "7"};
-    if (!tok && (!(tok = rig_tokenizer()) || atexit(stop) || reward_list_parse("accuracy,format", "", &rewards, NULL))) abort();
+    if (!tok && (!(tok = rig_tokenizer()) || atexit(stop) ||
+                 reward_list_parse("accuracy,format", "", &rewards, NULL)))
+        abort();
     if (msg_get_group(span_of(data, size), &m, &why)) return 0;
     if (group_read(&m, &rig_limits, &g, &why)) {
         if (!why.text[0] || g) abort();

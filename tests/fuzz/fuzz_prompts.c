@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Any bytes as a JSONL file of prompts: rows with tokens within the bound, drawn once an epoch, or words that begin with the file. First byte:
- * what is asked for. */
+/* Any bytes as a JSONL file of prompts: rows with tokens within the bound, drawn once an epoch, or words that
+ * begin with the file. First byte: what is asked for. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Advantages and loss weights against TRL's own statements, learning rates against transformers' schedules (make_learner.py).
- * Argument: the folder of values.json. */
+/* Advantages and loss weights against TRL's own statements, learning rates against transformers' schedules
+ * (make_learner.py). Argument: the folder of values.json. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +31,8 @@ static const char *text(json_t *j, const char *key)
 
 static void close_to(double got, double want, double rel, const char *what)
 {
-    if (!(fabs(got - want) <= rel * fmax(1e-12, fabs(want)))) fail_msg("%s: %.17g, TRL has %.17g", what, got, want);
+    if (!(fabs(got - want) <= rel * fmax(1e-12, fabs(want))))
+        fail_msg("%s: %.17g, TRL has %.17g", what, got, want);
 }
 
 static double *numbers(json_t *list, uint32_t *ret_n)
@@ -50,16 +51,21 @@ static void advantages_are_trl_s(void **state)
     uint32_t n, same, n_case = 0;
     json_array_foreach(json_object_get(golden, "advantages"), k, x)
     {
-        double *r = numbers(json_object_get(x, "rewards"), &n), *want = numbers(json_object_get(x, "advantages"), &same), adv[64];
+        double *r = numbers(json_object_get(x, "rewards"), &n),
+               *want = numbers(json_object_get(x, "advantages"), &same), adv[64];
         const uint32_t g = (uint32_t)num(x, "group");
         const char *scale = text(x, "scale");
-        const enum scale_rewards s = !strcmp(scale, "group") ? SCALE_GROUP : !strcmp(scale, "batch") ? SCALE_BATCH : SCALE_NONE;
+        const enum scale_rewards s = !strcmp(scale, "group")   ? SCALE_GROUP
+                                     : !strcmp(scale, "batch") ? SCALE_BATCH
+                                                               : SCALE_NONE;
         assert_int_equal(n, same);
         for (uint32_t i = 0; i < n; i += g) advantage_group(r + i, g, s, advantage_std(r, n), adv + i);
         for (uint32_t i = 0; i < n; i++) {
             /* equal rewards: TRL may keep a rounding error of the mean over 1e-4; here it is 0 */
-            if (fabs(want[i]) < 1e-11) assert_true(fabs(adv[i]) < 1e-11);
-            else close_to(adv[i], want[i], 1e-9, scale);
+            if (fabs(want[i]) < 1e-11)
+                assert_true(fabs(adv[i]) < 1e-11);
+            else
+                close_to(adv[i], want[i], 1e-9, scale);
         }
         free(r), free(want);
         n_case++;
@@ -100,7 +106,8 @@ static void read_samples(json_t *x, struct batch_of *b)
         struct sample *s = &b->s[b->n];
         s->n_tok = (uint32_t)json_array_size(list);
         s->kind = b->kind[b->n];
-        for (uint32_t t = 0; t < s->n_tok; t++) b->kind[b->n][t] = json_integer_value(json_array_get(list, t)) ? TOKEN_SAMPLED : 0;
+        for (uint32_t t = 0; t < s->n_tok; t++)
+            b->kind[b->n][t] = json_integer_value(json_array_get(list, t)) ? TOKEN_SAMPLED : 0;
         b->n++;
     }
 }
@@ -123,7 +130,9 @@ static void a_loss_is_weighed_as_trl_does(void **state)
             loss_weigh(types[k], (uint32_t)num(x, "max_completion_length"), b.s, b.n);
             for (uint32_t i = 0; i < b.n; i++)
                 for (uint32_t t = 0; t < b.s[i].n_tok; t++)
-                    if (b.kind[i][t]) sum += b.s[i].weight * json_number_value(json_array_get(json_array_get(per_token, i), t));
+                    if (b.kind[i][t])
+                        sum += b.s[i].weight *
+                               json_number_value(json_array_get(json_array_get(per_token, i), t));
             close_to(sum, num(json_object_get(x, "loss"), names[k]), 1e-9, names[k]);
         }
     }
@@ -151,7 +160,8 @@ static void a_step_s_sums_leave_out_what_is_not_trained(void **state)
     const struct sample s[2] = {{.n_tok = 2, .kind = kind}, {.n_tok = 1}};
     const uint32_t of[] = {0, 0, 1}, tok[] = {0, 1, 0};
     const float one[] = {1, 100, 3}, two[] = {10, 100, 20};
-    const struct micro_out out = {.n = 3, .sample = of, .tok = tok, .lp = one, .entropy = one, .loss = two, .kl = one, .clipped = one};
+    const struct micro_out out = {
+        .n = 3, .sample = of, .tok = tok, .lp = one, .entropy = one, .loss = two, .kl = one, .clipped = one};
     struct loss_stats st = {0};
     loss_stats_add(&st, s, &out);
     assert_int_equal(st.n_tok, 2);
@@ -167,7 +177,9 @@ static void learning_rates_are_transformers(void **state)
     uint32_t n, n_rate = 0;
     json_array_foreach(json_object_get(golden, "lr"), k, x)
     {
-        struct lr_opts o = {.learning_rate = num(x, "learning_rate"), .min_lr_rate = num(x, "min_lr_rate"), .warmup_steps = (uint64_t)num(x, "warmup_steps"),
+        struct lr_opts o = {.learning_rate = num(x, "learning_rate"),
+                            .min_lr_rate = num(x, "min_lr_rate"),
+                            .warmup_steps = (uint64_t)num(x, "warmup_steps"),
                             .max_steps = (uint64_t)num(x, "max_steps")};
         unsigned type = 0;
         while (type < 4 && strcmp(names[type], text(x, "type"))) type++;
@@ -175,8 +187,10 @@ static void learning_rates_are_transformers(void **state)
         o.type = (enum lr_schedule)type;
         double *want = numbers(json_object_get(x, "rates"), &n);
         for (uint32_t i = 0; i < n; i++, n_rate++) {
-            if (fabs(want[i]) < 1e-18) assert_true(fabs(lr_at(&o, i)) < 1e-18);
-            else close_to(lr_at(&o, i), want[i], 1e-12, names[type]);
+            if (fabs(want[i]) < 1e-18)
+                assert_true(fabs(lr_at(&o, i)) < 1e-18);
+            else
+                close_to(lr_at(&o, i), want[i], 1e-12, names[type]);
         }
         free(want);
     }

@@ -90,6 +90,7 @@ static bool settings(struct draws *s)
         {1, 1, 0, 0, 0},       {0.7f, 1, 0, 0, 0},        {2, 1, 0, 0, 0},     {0, 1, 0, 0, 0},          {1, 1, 0, 0, 5},
         {1, 1, 0, 0, 1},       {1, 0.8f, 0, 0, 0},        {1, 1, 0.1f, 0, 0},  {0.8f, 0.9f, 0.05f, 0, 20}, {1, 0.5f, 0, 0, 7},
         {1, 1, 1, 0, 0},       {0.5f, 0.95f, 0.2f, 0, 0}, {1, 1e-9f, 0, 0, 0}, {1, 0, 0, 0, 0},          {1, 1, 0, 0, 1000},
+        {1, 0.995f, 0, 0, 0},
     };
     double p[V_REAL];
     bool ok = true;
@@ -113,7 +114,7 @@ static bool each_row(struct draws *s)
     float z[V];
     for (uint32_t i = 0; i < V; i++) z[i] = 4 * rng_unit(rng_philox(3, i, 0).v[0]) + (i >= V_REAL ? 9 : 0);
     bool ok = !set_logits(s, z) && settings(s);
-    for (uint32_t i = 0; i < V_REAL; i++) z[i] = i % 3 == 0 ? -INFINITY : (float)(i % 5); /* many ties, many impossible */
+    for (uint32_t i = 0; i < V_REAL; i++) z[i] = i % 3 == 0 ? -INFINITY : i % 10 == 5 ? -0.0f : (float)(i % 5); /* many ties, zeros of both signs among them */
     ok = ok && !set_logits(s, z) && settings(s);
     for (uint32_t i = 0; i < V_REAL; i++) z[i] = i == 17 ? -3 : -INFINITY; /* one is left */
     return ok && !set_logits(s, z) && settings(s);

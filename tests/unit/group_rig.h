@@ -17,7 +17,8 @@ struct group_rig {
     struct msg_group m;
 };
 
-static const struct group_limits rig_limits = {.group_size = RIG_G, .max_tok = 4, .n_vocab = 300, .version = 6, .min_version = 2};
+static const struct group_limits rig_limits = {
+    .group_size = RIG_G, .max_tok = 4, .n_vocab = 300, .version = 6, .min_version = 2};
 
 /* 4, 1 and 4 tokens: "#### 1", ... see below. m borrows the rest. */
 static inline void group_rig_fill(struct group_rig *r)
@@ -31,9 +32,18 @@ static inline void group_rig_fill(struct group_rig *r)
         r->version[i] = 2 + (uint32_t)i % 5;
         r->kind[i] = TOKEN_SAMPLED;
     }
-    r->m = (struct msg_group){.node_id = 5, .job_id = 77, .incarnation = 9, .n_tok = msg_arr_of(r->n_tok, RIG_G), .finish = msg_arr_of(r->finish, RIG_G),
-                              .tokens = msg_arr_of(r->tok, RIG_TOK), .logprob = msg_arr_of(r->lp, RIG_TOK), .version = msg_arr_of(r->version, RIG_TOK),
-                              .kind = msg_arr_of(r->kind, RIG_TOK), .wait_ns = 11, .gen_ns = 12, .prefill_tok = 13};
+    r->m = (struct msg_group){.node_id = 5,
+                              .job_id = 77,
+                              .incarnation = 9,
+                              .n_tok = msg_arr_of(r->n_tok, RIG_G),
+                              .finish = msg_arr_of(r->finish, RIG_G),
+                              .tokens = msg_arr_of(r->tok, RIG_TOK),
+                              .logprob = msg_arr_of(r->lp, RIG_TOK),
+                              .version = msg_arr_of(r->version, RIG_TOK),
+                              .kind = msg_arr_of(r->kind, RIG_TOK),
+                              .wait_ns = 11,
+                              .gen_ns = 12,
+                              .prefill_tok = 13};
 }
 
 #endif

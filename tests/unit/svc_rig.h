@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* svc_rig.h - a loop that is turned until something has happened, or a deadline has passed. For tests of what lives on a loop. */
+/* svc_rig.h - a loop that is turned until something has happened, or a deadline has passed. For tests of what
+ * lives on a loop. */
 #ifndef TESTS_UNIT_SVC_RIG_H
 #define TESTS_UNIT_SVC_RIG_H
 

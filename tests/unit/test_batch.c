@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* However a step is cut into micro-batches: each sample is in one of them, whole, in order; each row has its own slot; each completion token is
- * predicted by the row before it. */
+/* However a step is cut into micro-batches: each sample is in one of them, whole, in order; each row has its
+ * own slot; each completion token is predicted by the row before it. */
 #include "learner/batch.h"
 
 #include <setjmp.h>
@@ -33,8 +33,15 @@ static int set_up(void **state)
             ref_lp[i][t] = -(float)(100 * i + t) / 2;
             kind[i][t] = t % 3 == 1 ? TOKEN_KV_MIXED : TOKEN_SAMPLED | (t % 3 == 2 ? TOKEN_KV_MIXED : 0);
         }
-        s[i] = (struct sample){prompt[i], n_prompt[i], tok[i], n_tok[i], i % 2 ? old_lp[i] : NULL, i % 2 ? ref_lp[i] : NULL, i < 4 ? kind[i] : NULL,
-                               (double)i - 2.5, 1.0 / (i + 1)};
+        s[i] = (struct sample){prompt[i],
+                               n_prompt[i],
+                               tok[i],
+                               n_tok[i],
+                               i % 2 ? old_lp[i] : NULL,
+                               i % 2 ? ref_lp[i] : NULL,
+                               i < 4 ? kind[i] : NULL,
+                               (double)i - 2.5,
+                               1.0 / (i + 1)};
     }
     return (int)dev_open(&(struct dev_opts){.spec = "cpu", .n_thread = 1}, &dev, NULL);
 }
@@ -76,12 +83,14 @@ static void check_inputs(const struct micro *m, uint32_t max_block, bool *used)
             const bool trained = !x->kind || (x->kind[j] & TOKEN_SAMPLED);
             assert_int_equal(b->out[out], b->first[q] + (int32_t)(x->n_prompt - 1 + j));
             assert_int_equal(m->rows.target[out], trained ? x->tok[j] : -1);
-            assert_true(m->rows.old_lp[out] == (x->old_lp ? x->old_lp[j] : 0) && m->rows.ref_lp[out] == (x->ref_lp ? x->ref_lp[j] : 0));
+            assert_true(m->rows.old_lp[out] == (x->old_lp ? x->old_lp[j] : 0) &&
+                        m->rows.ref_lp[out] == (x->ref_lp ? x->ref_lp[j] : 0));
             assert_true(m->rows.adv[out] == (float)x->adv && m->rows.weight[out] == (float)x->weight);
         }
     }
     assert_int_equal(b->first[m->n_seq], row);
-    assert_true(m->n_row == row && b->n_row == row && m->n_out == out && b->n_out == out && b->n_seq == m->n_seq && m->n_seq == m->n_sample);
+    assert_true(m->n_row == row && b->n_row == row && m->n_out == out && b->n_out == out &&
+                b->n_seq == m->n_seq && m->n_seq == m->n_sample);
 }
 
 static void check_outputs(struct batcher *b, const struct micro *m)
@@ -110,12 +119,14 @@ static void every_cut_holds_each_sample_once_and_whole(void **state)
                 struct why why = {0};
                 bool *used = calloc(max_block * KV_BLOCK_TOK, sizeof *used);
                 if (batcher_fill(b, s, at, N, &m, &why)) fail_msg("%s", why.text);
-                assert_true(m.first_sample == at && m.n_sample > 0 && m.n_row <= rows[r] && m.n_seq <= seqs[q] && m.n_block <= max_block);
+                assert_true(m.first_sample == at && m.n_sample > 0 && m.n_row <= rows[r] &&
+                            m.n_seq <= seqs[q] && m.n_block <= max_block);
                 check_inputs(&m, max_block, used);
                 check_outputs(b, &m);
                 /* and it is full: the next sample would not fit */
                 const uint32_t next = at + m.n_sample;
-                if (next < N) assert_true(m.n_seq == seqs[q] || m.n_row + n_prompt[next] + n_tok[next] - 1 > rows[r]);
+                if (next < N)
+                    assert_true(m.n_seq == seqs[q] || m.n_row + n_prompt[next] + n_tok[next] - 1 > rows[r]);
                 at = next;
                 free(used);
             }

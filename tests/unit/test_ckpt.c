@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A checkpoint is whole or is not there: killed before any system call, short of disk, or damaged by others. */
+/* A checkpoint is whole or is not there: killed before any system call, short of disk, or damaged by others.
+ */
 #include "learner/ckpt.h"
 
 #include <dirent.h>
@@ -23,8 +24,18 @@
 #include "common/base/file.h"
 #include "common/model/folder.h"
 
-static const struct dims dims = {.n_layer = 1, .n_embd = 32, .n_head = 2, .n_head_kv = 1, .head_dim = 16, .n_ff = 32, .n_vocab = 32, .max_pos = 64,
-                                 .rope_theta = 10000, .rms_eps = 1e-6f, .tied = true, .qkv_bias = true};
+static const struct dims dims = {.n_layer = 1,
+                                 .n_embd = 32,
+                                 .n_head = 2,
+                                 .n_head_kv = 1,
+                                 .head_dim = 16,
+                                 .n_ff = 32,
+                                 .n_vocab = 32,
+                                 .max_pos = 64,
+                                 .rope_theta = 10000,
+                                 .rms_eps = 1e-6f,
+                                 .tied = true,
+                                 .qkv_bias = true};
 static struct tensor_table table;
 static char root[64], run[96], model[96];
 
@@ -178,7 +189,8 @@ static void strangers_in_the_folder_are_left_alone(void **state)
     (void)state;
     char path[200];
     uint64_t step;
-    static const char *const names[] = {"best", "step-", "step-12x", "step--3", "step-99"}; /* the last one has no state in it */
+    static const char *const names[] = {"best", "step-", "step-12x", "step--3",
+                                        "step-99"}; /* the last one has no state in it */
     save_ok(7, 1, 1);
     for (int i = 0; i < 5; i++) {
         snprintf(path, sizeof path, "%s/checkpoints/%s", run, names[i]);
@@ -191,7 +203,8 @@ static void strangers_in_the_folder_are_left_alone(void **state)
     assert_int_equal(entries(), 6);
 }
 
-/* -- killed before its k-th system call, for every k --------------------------------------------------------------------- */
+/* -- killed before its k-th system call, for every k
+ * --------------------------------------------------------------------- */
 
 static int traced_save(uint64_t step, uint32_t tag, uint32_t keep)
 {
@@ -256,7 +269,9 @@ static void a_kill_while_a_checkpoint_is_replaced_leaves_one_of_the_two(void **s
     kill_everywhere(4, 20);
 }
 
-/* -- no room ------------------------------------------------------------------------------------------------------------- */
+/* -- no room
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 static int cramped_save(rlim_t bytes)
 {
@@ -279,13 +294,15 @@ static void a_full_disk_is_said_and_the_old_one_stays(void **state)
         const pid_t pid = fork();
         if (!pid) cramped_save(limit[i]);
         assert_int_equal(waitpid(pid, &status, 0), pid);
-        if (!WIFEXITED(status) || WEXITSTATUS(status) != 7) fail_msg("limit %lu: status %d", (unsigned long)limit[i], status);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 7)
+            fail_msg("limit %lu: status %d", (unsigned long)limit[i], status);
         assert_int_equal(newest_tag(&step), 30);
         assert_int_equal(entries(), 1); /* nothing half-written stays */
     }
 }
 
-/* -- damaged by others --------------------------------------------------------------------------------------------------- */
+/* -- damaged by others
+ * --------------------------------------------------------------------------------------------------- */
 
 static void assert_refused(const char *name, const char *text, size_t n, const char *words)
 {
@@ -295,21 +312,32 @@ static void assert_refused(const char *name, const char *text, size_t n, const c
     save_ok(4, 1, 1);
     assert_int_equal(ckpt_newest(run, dir, sizeof dir), ERR_OK);
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    if (text) assert_int_equal(file_write(path, text, n, NULL), ERR_OK);
-    else unlink(path);
+    if (text)
+        assert_int_equal(file_write(path, text, n, NULL), ERR_OK);
+    else
+        unlink(path);
     assert_int_equal(ckpt_init(&c, table.n_param), ERR_OK);
-    if (!ckpt_load(dir, &c, &table, &why) || !strstr(why.text, name) || !strstr(why.text, words)) fail_msg("%s: \"%s\"", name, why.text);
+    if (!ckpt_load(dir, &c, &table, &why) || !strstr(why.text, name) || !strstr(why.text, words))
+        fail_msg("%s: \"%s\"", name, why.text);
     ckpt_done(&c);
 }
 
 static void a_damaged_checkpoint_is_refused_with_words(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "{", "[]", "3", "{\"global_step\": 4}", "{\"global_step\": 4, \"adam_t\": 1, \"seed\": \"42\"}",
-                                      "{\"global_step\": -4, \"adam_t\": 1, \"seed\": 42}", "{\"global_step\": 4, \"adam_t\": -1, \"seed\": 42}",
-                                      "{\"global_step\": 4, \"adam_t\": 1, \"seed\": -1}", "{\"global_step\": 4.5, \"adam_t\": 1, \"seed\": 42}",
-                                      "{\"global_step\": 1e99, \"adam_t\": 1, \"seed\": 42}",
-                                      "{\"global_step\": 4, \"global_step\": 5, \"adam_t\": 1, \"seed\": 42}"};
+    static const char *const bad[] = {
+        "",
+        "{",
+        "[]",
+        "3",
+        "{\"global_step\": 4}",
+        "{\"global_step\": 4, \"adam_t\": 1, \"seed\": \"42\"}",
+        "{\"global_step\": -4, \"adam_t\": 1, \"seed\": 42}",
+        "{\"global_step\": 4, \"adam_t\": -1, \"seed\": 42}",
+        "{\"global_step\": 4, \"adam_t\": 1, \"seed\": -1}",
+        "{\"global_step\": 4.5, \"adam_t\": 1, \"seed\": 42}",
+        "{\"global_step\": 1e99, \"adam_t\": 1, \"seed\": 42}",
+        "{\"global_step\": 4, \"global_step\": 5, \"adam_t\": 1, \"seed\": 42}"};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_refused("trainer_state.json", bad[i], strlen(bad[i]), "not the state of a checkpoint");
     assert_refused("optimizer.safetensors", NULL, 0, "");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The control socket: whole frames only, one request of a client at a time, and no client can harm the daemon or another client. */
+/* The control socket: whole frames only, one request of a client at a time, and no client can harm the daemon
+ * or another client. */
 #include "common/svc/ctl_sock.h"
 
 #include <pthread.h>
@@ -288,7 +289,8 @@ static void a_client_that_goes_away_is_told_once(void **state)
     end(&w);
 }
 
-/* 60 questions, each with an answer of a megabyte that is not read: a few are answered, the others wait in the client's own buffer. */
+/* 60 questions, each with an answer of a megabyte that is not read: a few are answered, the others wait in
+ * the client's own buffer. */
 static void a_client_that_does_not_read_is_not_answered_into_memory(void **state)
 {
     (void)state;
@@ -343,7 +345,8 @@ static void a_silent_daemon_is_a_timeout(void **state)
     end(&w);
 }
 
-/* The loop is not turned at all: neither a question too long for the socket's buffer nor a full queue of clients may hang the tool. */
+/* The loop is not turned at all: neither a question too long for the socket's buffer nor a full queue of
+ * clients may hang the tool. */
 static void a_daemon_that_stands_still_is_a_timeout(void **state)
 {
     (void)state;
@@ -353,7 +356,8 @@ static void a_daemon_that_stands_still_is_a_timeout(void **state)
     struct why why = {0};
     open_door(&w);
     const int64_t t0 = clock_now_ns();
-    for (int i = 0; i < 20; i++) assert_int_equal(ctl_call(path, span_of(p, 8 << 20), 50, &reply, &n, &why), ERR_TIMEOUT);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(ctl_call(path, span_of(p, 8 << 20), 50, &reply, &n, &why), ERR_TIMEOUT);
     assert_true(clock_now_ns() - t0 < 20 * NS_PER_S);
     assert_null(reply);
     free(p);

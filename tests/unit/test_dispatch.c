@@ -19,9 +19,11 @@ static struct dispatch *make(void)
     return d;
 }
 
-static void add(struct dispatch *d, uint64_t id, uint64_t step, uint32_t group, uint64_t min_version, bool front, int64_t now)
+static void add(struct dispatch *d, uint64_t id, uint64_t step, uint32_t group, uint64_t min_version,
+                bool front, int64_t now)
 {
-    const struct job j = {.id = id, .row = (uint32_t)id, .step = step, .group_size = group, .min_version = min_version};
+    const struct job j = {
+        .id = id, .row = (uint32_t)id, .step = step, .group_size = group, .min_version = min_version};
     assert_int_equal(dispatch_add(d, &j, front, now), ERR_OK);
 }
 
@@ -74,7 +76,8 @@ static void a_job_waits_for_room_and_for_its_version(void **state)
     assert_int_equal(dispatch_need(d, 7, 5), 4);
     assert_null(dispatch_take(d, 7, 3, 9, 0));
     assert_null(dispatch_take(d, 7, 0, 9, 0));
-    assert_int_equal(dispatch_take(d, 7, 8, 4, 0)->id, 2); /* the first is for a later version: it is passed */
+    assert_int_equal(dispatch_take(d, 7, 8, 4, 0)->id,
+                     2); /* the first is for a later version: it is passed */
     assert_null(dispatch_take(d, 7, 8, 4, 0));
     assert_int_equal(dispatch_need(d, 7, 4), 0);
     assert_int_equal(dispatch_need(d, 7, 5), 8);
@@ -118,7 +121,8 @@ static void a_lost_node_s_jobs_go_to_others_first_and_in_order(void **state)
     dispatch_destroy(d);
 }
 
-/* The lease ran out, and then the group came: it counts, before the job went out again and after, but only the first one. */
+/* The lease ran out, and then the group came: it counts, before the job went out again and after, but only
+ * the first one. */
 static void a_group_after_the_lease_counts_once(void **state)
 {
     (void)state;
@@ -130,14 +134,15 @@ static void a_group_after_the_lease_counts_once(void **state)
     assert_int_equal(dispatch_lost(d, 7, 2), 2);
     assert_int_equal(dispatch_finish(d, 1, 3), ERR_OK); /* while it waits */
     assert_int_equal(take(d, 8, 4), 2);
-    assert_int_equal(take(d, 8, 4), 0); /* the first is out of the queue */
-    assert_int_equal(dispatch_finish(d, 2, 5), ERR_OK); /* node 7's, while node 8 works on it */
+    assert_int_equal(take(d, 8, 4), 0);                    /* the first is out of the queue */
+    assert_int_equal(dispatch_finish(d, 2, 5), ERR_OK);    /* node 7's, while node 8 works on it */
     assert_int_equal(dispatch_finish(d, 2, 6), ERR_STALE); /* node 8's */
     assert_int_equal(stats(d).n_waiting + stats(d).n_in_flight, 0);
     dispatch_destroy(d);
 }
 
-/* A bad late group of a node that does not have the job any more must not call it back from the one that has. */
+/* A bad late group of a node that does not have the job any more must not call it back from the one that has.
+ */
 static void a_job_is_given_back_by_its_holder_only(void **state)
 {
     (void)state;
@@ -244,7 +249,8 @@ static void the_oldest_waiting_job_is_told(void **state)
     dispatch_destroy(d);
 }
 
-/* -- anything in any order: each job is finished exactly once in the end ------------------------------------------------ */
+/* -- anything in any order: each job is finished exactly once in the end
+ * ------------------------------------------------ */
 
 enum { N_JOB = 60, N_NODE = 5 };
 
@@ -285,9 +291,15 @@ static void one_event(struct chaos *c, int64_t now)
         if (dispatch_finish(c->d, job, now) == ERR_OK) c->n_ok[job]++;
         if (dice(c, 4)) c->out[node][job] = false;
         break;
-    case 4: dispatch_lost(c->d, node + 1, now); break;                 /* silent, or gone: it still holds its jobs */
-    case 5: memset(c->out[node], 0, sizeof c->out[node]); break;       /* killed, unnoticed */
-    case 6: dispatch_reconcile(c->d, node + 1, held, list_held(c, node, held), now - 20, now); break;
+    case 4:
+        dispatch_lost(c->d, node + 1, now);
+        break; /* silent, or gone: it still holds its jobs */
+    case 5:
+        memset(c->out[node], 0, sizeof c->out[node]);
+        break; /* killed, unnoticed */
+    case 6:
+        dispatch_reconcile(c->d, node + 1, held, list_held(c, node, held), now - 20, now);
+        break;
     case 7:
         if (c->out[node][job]) dispatch_return(c->d, job, node + 1, now);
         c->out[node][job] = false;
@@ -300,7 +312,8 @@ static void whatever_happens_each_job_is_done_exactly_once(void **state)
     (void)state;
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct chaos c = {.d = make(), .seed = seed};
-        for (uint64_t i = 1; i <= N_JOB; i++) add(c.d, i, i / 10, 1 + (uint32_t)(i % 8), i % 4, dice(&c, 2), 0);
+        for (uint64_t i = 1; i <= N_JOB; i++)
+            add(c.d, i, i / 10, 1 + (uint32_t)(i % 8), i % 4, dice(&c, 2), 0);
         for (int64_t now = 1; now < 1500; now++) {
             one_event(&c, now);
             uint32_t n_done = 0;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A group from outside is taken as it is or refused with words; what is taken keeps every limit, and is scored by the rewards named. */
+/* A group from outside is taken as it is or refused with words; what is taken keeps every limit, and is
+ * scored by the rewards named. */
 #include "learner/group.h"
 
 #include <math.h>
@@ -48,13 +49,15 @@ static void a_good_group_is_copied(void **state)
         msg_buf_done(&b);
         free(at);
         assert_int_equal(g->n, RIG_G);
-        assert_true(g->job_id == 77 && g->node == 5 && g->wait_ns == 11 && g->gen_ns == 12 && g->prefill_tok == 13);
+        assert_true(g->job_id == 77 && g->node == 5 && g->wait_ns == 11 && g->gen_ns == 12 &&
+                    g->prefill_tok == 13);
         uint32_t k = 0;
         for (uint32_t i = 0; i < g->n; i++) {
             assert_int_equal(g->c[i].n_tok, r.n_tok[i]);
             assert_int_equal(g->c[i].finish, r.finish[i]);
             for (uint32_t j = 0; j < g->c[i].n_tok; j++, k++)
-                assert_true(g->c[i].tok[j] == r.tok[k] && g->c[i].lp[j] == r.lp[k] && g->c[i].version[j] == r.version[k] && g->c[i].kind[j] == r.kind[k]);
+                assert_true(g->c[i].tok[j] == r.tok[k] && g->c[i].lp[j] == r.lp[k] &&
+                            g->c[i].version[j] == r.version[k] && g->c[i].kind[j] == r.kind[k]);
         }
         group_destroy(g);
     }
@@ -66,7 +69,8 @@ static void refused(struct group_rig *r, enum err want, const char *words)
     struct group *g = NULL;
     struct why why = {0};
     const enum err e = group_read(&r->m, &rig_limits, &g, &why);
-    if (e != want || !strstr(why.text, words) || g) fail_msg("%s: \"%s\", wanted %s, \"%s\"", err_str(e), why.text, err_str(want), words);
+    if (e != want || !strstr(why.text, words) || g)
+        fail_msg("%s: \"%s\", wanted %s, \"%s\"", err_str(e), why.text, err_str(want), words);
     group_rig_fill(r);
 }
 
@@ -116,8 +120,14 @@ static void bad_lists_are_refused_with_words(void **state)
     static const struct {
         const char *names, *weights, *words;
     } bad[] = {
-        {"", "", "none is named"},           {" , ", "", "none is named"},      {"acuracy", "", "no reward \"acuracy\""},  {"accuracy", "1,2", "more weights"},
-        {"accuracy,format", "1", "1 weights for 2"}, {"accuracy", "one", "not a number"}, {"accuracy", "nan", "not a number"}, {"accuracy", "inf", "not a number"},
+        {"", "", "none is named"},
+        {" , ", "", "none is named"},
+        {"acuracy", "", "no reward \"acuracy\""},
+        {"accuracy", "1,2", "more weights"},
+        {"accuracy,format", "1", "1 weights for 2"},
+        {"accuracy", "one", "not a number"},
+        {"accuracy", "nan", "not a number"},
+        {"accuracy", "inf", "not a number"},
         {"accuracy", "1x", "not a number"},
         {"accuracy,format,accuracy", "", "twice"},
     };
@@ -139,7 +149,9 @@ static void completions_are_scored(void **state)
     assert_int_equal(tokenizer_encode(tok, span_str("7"), true, &one), ERR_OK);
     assert_int_equal(tokenizer_encode(tok, span_str("#### 7"), true, &two), ERR_OK);
     int32_t end[1] = {tokenizer_eos(tok)};
-    struct completion c[3] = {{.n_tok = one.n, .tok = one.id}, {.n_tok = two.n, .tok = two.id, .finish = FINISH_LENGTH}, {.n_tok = 1, .tok = end}};
+    struct completion c[3] = {{.n_tok = one.n, .tok = one.id},
+                              {.n_tok = two.n, .tok = two.id, .finish = FINISH_LENGTH},
+                              {.n_tok = 1, .tok = end}};
     struct group g = {.n = 3, .c = c};
     assert_int_equal(reward_list_parse("format,accuracy", "0.25,2", &l, NULL), ERR_OK);
     assert_int_equal(group_score(&g, tok, &row, &l), ERR_OK);

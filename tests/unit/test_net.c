@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A call ends once: with its own answer, ERR_CLOSED or ERR_TIMEOUT. A peer that is slow, rude or gone harms nobody else. */
+/* A call ends once: with its own answer, ERR_CLOSED or ERR_TIMEOUT. A peer that is slow, rude or gone harms
+ * nobody else. */
 #include "common/svc/net.h"
 
 #include <arpa/inet.h>
@@ -19,7 +20,8 @@
 
 enum { MAX_FRAME = 16 << 20, SOON_MS = 20000 };
 
-/* -- a server that echoes, keeps, or answers at length; and a client ---------------------------------------------------- */
+/* -- a server that echoes, keeps, or answers at length; and a client
+ * ---------------------------------------------------- */
 
 enum manner { ANSWER, KEEP, LONG };
 
@@ -68,7 +70,8 @@ static void on_up(void *arg, bool up)
 static void listen_at(struct world *w, const char *url, uint32_t max_frame)
 {
     struct why why = {0};
-    const struct net_server_opts o = {.max_frame_bytes = max_frame, .n_ctx = 64, .arg = w, .on_req = on_req, .on_peer = on_peer};
+    const struct net_server_opts o = {
+        .max_frame_bytes = max_frame, .n_ctx = 64, .arg = w, .on_req = on_req, .on_peer = on_peer};
     if (net_listen(w->l, url, &o, &w->s, &why)) fail_msg("%s", why.text);
 }
 
@@ -127,7 +130,8 @@ static void call(struct world *w, struct call *k, const void *p, size_t n, uint3
     assert_int_equal(net_call(w->c, span_of(p, n), timeout_ms, done, k), ERR_OK);
 }
 
-/* -- the contract ------------------------------------------------------------------------------------------------------ */
+/* -- the contract
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void frames_of_all_sizes_come_back_as_sent(void **state)
 {
@@ -274,7 +278,8 @@ static void a_server_closes_with_everything_open(void **state)
     struct call k[20] = {0};
     meet(&w);
     for (int i = 0; i < 20; i++) call(&w, &k[i], "x", 1, 0);
-    assert_true(rig_turn(w.l, &w.n_req, 10, SOON_MS)); /* long answers are being sent, some letters are not read yet */
+    assert_true(rig_turn(w.l, &w.n_req, 10,
+                         SOON_MS)); /* long answers are being sent, some letters are not read yet */
     const int64_t t0 = clock_now_ns();
     net_server_close(w.s);
     net_client_close(w.c);
@@ -309,13 +314,15 @@ static void a_frame_too_large_closes_its_connection_only(void **state)
 static void bad_addresses_are_refused_with_words(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "127.0.0.1:5", "ipc:///tmp/x", "inproc://x", "tcp://", "tcp://127.0.0.1:99999", "http://x:1"};
+    static const char *const bad[] = {"",       "127.0.0.1:5",           "ipc:///tmp/x", "inproc://x",
+                                      "tcp://", "tcp://127.0.0.1:99999", "http://x:1"};
     struct world w = begin(ANSWER);
     const struct net_server_opts so = {.max_frame_bytes = 1000, .n_ctx = 1, .arg = &w, .on_req = on_req};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct net_server *s = NULL;
         struct why why = {0};
-        if (!net_listen(w.l, bad[i], &so, &s, &why) || !why.text[0] || s) fail_msg("listen at \"%s\": \"%s\"", bad[i], why.text);
+        if (!net_listen(w.l, bad[i], &so, &s, &why) || !why.text[0] || s)
+            fail_msg("listen at \"%s\": \"%s\"", bad[i], why.text);
     }
     struct why why = {0};
     const struct net_client_opts co = {.max_frame_bytes = 1000};
@@ -341,11 +348,14 @@ static void a_taken_port_is_said(void **state)
     end(&w);
 }
 
-/* -- strangers: plain sockets that speak the protocol badly or not at all ------------------------------------------------ */
+/* -- strangers: plain sockets that speak the protocol badly or not at all
+ * ------------------------------------------------ */
 
 static int knock(const struct world *w)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(net_server_port(w->s)), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons(net_server_port(w->s)),
+                            .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const struct timeval patience = {20, 0};
     assert_true(fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience));
@@ -376,7 +386,8 @@ static void strangers_are_shown_out_and_the_rest_is_served(void **state)
     uint8_t huge[16] = {0, 0, 0, 5, 0, 0, 0, 0, 0x80, 0, 0, 1}, noise[5000];
     for (unsigned i = 0; i < sizeof noise; i++) noise[i] = (uint8_t)(i * 2654435761u >> 7);
     meet(&w);
-    int garbage = knock(&w), http = knock(&w), huge_len = knock(&w), all_ones = knock(&w), cut = knock(&w), mute = knock(&w);
+    int garbage = knock(&w), http = knock(&w), huge_len = knock(&w), all_ones = knock(&w), cut = knock(&w),
+        mute = knock(&w);
     say(garbage, noise, sizeof noise);
     say(http, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
     say(huge_len, hello_req, 8);
@@ -467,7 +478,8 @@ int main(void)
         cmocka_unit_test(strangers_are_shown_out_and_the_rest_is_served),
         cmocka_unit_test(a_peer_that_does_not_read_holds_up_nobody),
         cmocka_unit_test(a_peer_s_coming_and_going_is_told),
-        /* last: a close in the middle of a message may leave a thread of nng 1.5.2 stuck for good (net_nng.c) */
+        /* last: a close in the middle of a message may leave a thread of nng 1.5.2 stuck for good (net_nng.c)
+         */
         cmocka_unit_test(a_closed_client_calls_nobody_back),
         cmocka_unit_test(a_server_closes_with_everything_open),
     };

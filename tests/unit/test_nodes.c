@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A process is one node, however often it connects; the list of those that were here does not grow for ever. */
+/* A process is one node, however often it connects; the list of those that were here does not grow for ever.
+ */
 #include "learner/nodes.h"
 
 #include <setjmp.h>
@@ -48,6 +49,7 @@ static void the_oldest_that_are_gone_make_room(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_process_is_one_node), cmocka_unit_test(the_oldest_that_are_gone_make_room)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_process_is_one_node),
+                                       cmocka_unit_test(the_oldest_that_are_gone_make_room)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

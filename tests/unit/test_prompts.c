@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A row is what its line says, a bad line is named, and the order of draws is a function of seed and number alone. */
+/* A row is what its line says, a bad line is named, and the order of draws is a function of seed and number
+ * alone. */
 #include "learner/prompts.h"
 
 #include <setjmp.h>
@@ -34,7 +35,8 @@ static struct prompts parse(const char *text, uint32_t limit, bool need_solution
 {
     struct prompts p;
     struct why why = {0};
-    if (prompts_parse(span_str(text), "d.jsonl", tok, 64, limit, need_solution, seed, &p, &why)) fail_msg("%s", why.text);
+    if (prompts_parse(span_str(text), "d.jsonl", tok, 64, limit, need_solution, seed, &p, &why))
+        fail_msg("%s", why.text);
     return p;
 }
 
@@ -65,7 +67,9 @@ static void columns_have_the_names_that_data_sets_use(void **state)
 static void rows_are_limited(void **state)
 {
     (void)state;
-    struct prompts p = parse("{\"prompt\": \"a\", \"answer\": \"1\"}\n{\"prompt\": \"b\", \"answer\": \"1\"}\nnot looked at", 2, false, 1);
+    struct prompts p =
+        parse("{\"prompt\": \"a\", \"answer\": \"1\"}\n{\"prompt\": \"b\", \"answer\": \"1\"}\nnot looked at",
+              2, false, 1);
     assert_int_equal(p.n, 2);
     assert_null(p.row[0].sol);
     prompts_close(&p);
@@ -76,7 +80,8 @@ static void assert_refused(const char *text, size_t n, enum err want, const char
     struct prompts p = {0};
     struct why why = {0};
     const enum err e = prompts_parse(span_of(text, n), "d.jsonl", tok, 8, 0, true, 1, &p, &why);
-    if (e != want || !strstr(why.text, line) || !strstr(why.text, words) || p.row) fail_msg("\"%s\": %s, \"%s\"", text, err_str(e), why.text);
+    if (e != want || !strstr(why.text, line) || !strstr(why.text, words) || p.row)
+        fail_msg("\"%s\": %s, \"%s\"", text, err_str(e), why.text);
 }
 
 static void a_bad_line_is_named(void **state)
@@ -96,12 +101,14 @@ static void a_bad_line_is_named(void **state)
         {"{\"prompt\": \"\", \"answer\": \"1\"}", ERR_FORMAT, "d.jsonl:1: ", "no prompt"},
         {"{\"prompt\": [\"a\"], \"answer\": \"1\"}", ERR_FORMAT, "d.jsonl:1: ", "no prompt"},
         {"{\"prompt\": \"a\"}", ERR_FORMAT, "d.jsonl:1: ", "no answer (or solution)"},
-        {"{\"prompt\": \"a\", \"answer\": \"1\"}\n{\"prompt\": \"123456789\", \"answer\": \"1\"}", ERR_RANGE, "d.jsonl:2: ", "9 tokens, max_prompt_length is 8"},
+        {"{\"prompt\": \"a\", \"answer\": \"1\"}\n{\"prompt\": \"123456789\", \"answer\": \"1\"}", ERR_RANGE,
+         "d.jsonl:2: ", "9 tokens, max_prompt_length is 8"},
         {"{\"prompt\": \"\xff\", \"answer\": \"1\"}", ERR_FORMAT, "d.jsonl:1: ", ""},
         {"{\"prompt\": \"\\ud800\", \"answer\": \"1\"}", ERR_FORMAT, "d.jsonl:1: ", ""},
         {"{\"prompt\": \"a\\u0000b\", \"answer\": \"1\"}", ERR_FORMAT, "d.jsonl:1: ", ""},
     };
-    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) assert_refused(bad[i].text, strlen(bad[i].text), bad[i].e, bad[i].line, bad[i].words);
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_refused(bad[i].text, strlen(bad[i].text), bad[i].e, bad[i].line, bad[i].words);
     assert_refused("{\"prompt\": \"a\0b\"}", 17, ERR_FORMAT, "d.jsonl:1: ", "");
 }
 
@@ -131,7 +138,8 @@ static struct prompts many(uint32_t n, uint64_t seed)
 {
     char *text = malloc(n * 40u);
     size_t at = 0;
-    for (uint32_t i = 0; i < n; i++) at += (size_t)sprintf(text + at, "{\"prompt\": \"%u\", \"answer\": \"%u\"}\n", i, i);
+    for (uint32_t i = 0; i < n; i++)
+        at += (size_t)sprintf(text + at, "{\"prompt\": \"%u\", \"answer\": \"%u\"}\n", i, i);
     struct prompts p = parse(text, 0, false, seed);
     free(text);
     return p;

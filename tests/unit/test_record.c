@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A run's books: a line and a transaction per step; a resumed run cuts both back to the step it goes on from. */
+/* A run's books: a line and a transaction per step; a resumed run cuts both back to the step it goes on from.
+ */
 #include "learner/record.h"
 
 #include <math.h>
@@ -23,7 +24,8 @@
 
 static char root[64];
 static int32_t prompt_tok[2] = {1, 2};
-static struct prompt_row rows[2] = {{.prompt = "1+1=", .answer = "2", .tok = prompt_tok, .n_tok = 2}, {.prompt = "2+2=", .answer = "4", .tok = prompt_tok, .n_tok = 2}};
+static struct prompt_row rows[2] = {{.prompt = "1+1=", .answer = "2", .tok = prompt_tok, .n_tok = 2},
+                                    {.prompt = "2+2=", .answer = "4", .tok = prompt_tok, .n_tok = 2}};
 static const struct prompts prompts = {.n = 2, .row = rows};
 static struct reward_list rewards;
 
@@ -56,8 +58,16 @@ static struct record *open_at(uint64_t step)
 
 static struct step_metrics metrics(uint64_t step)
 {
-    return (struct step_metrics){.step = step, .policy_version = step, .n_reward = 2, .reward_name = {"accuracy", "format"}, .reward_by_name = {0.5, 0.25},
-                                 .loss = 0.125, .reward = 0.5, .accuracy = NAN, .kl = INFINITY, .n_mixed = 3};
+    return (struct step_metrics){.step = step,
+                                 .policy_version = step,
+                                 .n_reward = 2,
+                                 .reward_name = {"accuracy", "format"},
+                                 .reward_by_name = {0.5, 0.25},
+                                 .loss = 0.125,
+                                 .reward = 0.5,
+                                 .accuracy = NAN,
+                                 .kl = INFINITY,
+                                 .n_mixed = 3};
 }
 
 /* Two groups of two, jobs 10 * step and 10 * step + 1. */
@@ -70,7 +80,14 @@ static enum err put(struct record *r, uint64_t step, struct why *why)
     struct group g[2], *list[2] = {&g[0], &g[1]};
     for (uint32_t i = 0; i < 2; i++) {
         for (uint32_t k = 0; k < 2; k++)
-            c[i][k] = (struct completion){.n_tok = 2, .tok = tok, .lp = lp, .version = version, .text = (char *)"#### 2", .reward = {k, 1}, .total = k + 1, .adv = k - 0.5};
+            c[i][k] = (struct completion){.n_tok = 2,
+                                          .tok = tok,
+                                          .lp = lp,
+                                          .version = version,
+                                          .text = (char *)"#### 2",
+                                          .reward = {k, 1},
+                                          .total = k + 1,
+                                          .adv = k - 0.5};
         g[i] = (struct group){.job_id = 10 * step + i, .step = step, .node = 1, .row = i, .n = 2, .c = c[i]};
     }
     const struct step_batch b = {.step = step, .n = 2, .group = list};
@@ -129,16 +146,42 @@ static void a_step_is_a_line_and_a_transaction(void **state)
     size_t n;
     put_ok(r, 1);
     assert_true(number("SELECT count(*) FROM steps") == 1); /* at once, for whoever looks on */
-    assert_true(number("SELECT count(*) FROM completions") == 4 && number("SELECT count(*) FROM jobs WHERE step = 1") == 2);
-    assert_true(number("SELECT total(value) FROM rewards WHERE name = 'accuracy'") == 2 && number("SELECT total(value) FROM advantages") == 0);
+    assert_true(number("SELECT count(*) FROM completions") == 4 &&
+                number("SELECT count(*) FROM jobs WHERE step = 1") == 2);
+    assert_true(number("SELECT total(value) FROM rewards WHERE name = 'accuracy'") == 2 &&
+                number("SELECT total(value) FROM advantages") == 0);
     snprintf(path, sizeof path, "%s/metrics.jsonl", root);
     assert_int_equal(file_read(path, 1 << 20, &text, &n, NULL), ERR_OK);
     json_t *j = json_loads(text, 0, NULL);
-    assert_true(json_integer_value(json_object_get(j, "step")) == 1 && json_number_value(json_object_get(j, "reward_format")) == 0.25);
-    assert_true(json_is_null(json_object_get(j, "accuracy")) && json_is_null(json_object_get(j, "kl"))); /* JSON has no NaN */
-    static const char *const names[] = {"step", "loss", "lr", "reward", "reward_std", "reward_accuracy", "accuracy", "kl", "entropy", "grad_norm", "clip_frac",
-                                        "completion_length", "completion_length_min", "completion_length_max", "truncated_frac", "zero_variance_frac",
-                                        "mismatch_max", "mismatch_tok", "staleness", "gen_s", "reward_s", "train_s", "push_s", "tok_per_s", "policy_version"};
+    assert_true(json_integer_value(json_object_get(j, "step")) == 1 &&
+                json_number_value(json_object_get(j, "reward_format")) == 0.25);
+    assert_true(json_is_null(json_object_get(j, "accuracy")) &&
+                json_is_null(json_object_get(j, "kl"))); /* JSON has no NaN */
+    static const char *const names[] = {"step",
+                                        "loss",
+                                        "lr",
+                                        "reward",
+                                        "reward_std",
+                                        "reward_accuracy",
+                                        "accuracy",
+                                        "kl",
+                                        "entropy",
+                                        "grad_norm",
+                                        "clip_frac",
+                                        "completion_length",
+                                        "completion_length_min",
+                                        "completion_length_max",
+                                        "truncated_frac",
+                                        "zero_variance_frac",
+                                        "mismatch_max",
+                                        "mismatch_tok",
+                                        "staleness",
+                                        "gen_s",
+                                        "reward_s",
+                                        "train_s",
+                                        "push_s",
+                                        "tok_per_s",
+                                        "policy_version"};
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
         if (!json_object_get(j, names[i])) fail_msg("no %s", names[i]);
     json_decref(j);
@@ -157,8 +200,10 @@ static void a_resumed_run_cuts_both_back(void **state)
     close_ok(r);
     r = open_at(3);
     assert_int_equal(lines(step, 9), 3);
-    assert_true(number("SELECT max(step) FROM steps") == 3 && number("SELECT count(*) FROM completions") == 12);
-    assert_true(number("SELECT count(*) FROM rewards") == 24 && number("SELECT count(*) FROM advantages") == 12);
+    assert_true(number("SELECT max(step) FROM steps") == 3 &&
+                number("SELECT count(*) FROM completions") == 12);
+    assert_true(number("SELECT count(*) FROM rewards") == 24 &&
+                number("SELECT count(*) FROM advantages") == 12);
     put_ok(r, 4); /* and goes on */
     close_ok(r);
     assert_int_equal(lines(step, 9), 4);
@@ -171,7 +216,13 @@ static void a_resumed_run_cuts_both_back(void **state)
 static void a_torn_or_foreign_line_is_cut(void **state)
 {
     (void)state;
-    static const char *const tail[] = {"{\"step\": 3, \"loss\": 0.", "garbage\n{\"step\": 3}\n", "{\"loss\": 1}\n", "{\"step\": \"3\"}\n", "\n", "{\"step\": 3}", "\0\0\0"};
+    static const char *const tail[] = {"{\"step\": 3, \"loss\": 0.",
+                                       "garbage\n{\"step\": 3}\n",
+                                       "{\"loss\": 1}\n",
+                                       "{\"step\": \"3\"}\n",
+                                       "\n",
+                                       "{\"step\": 3}",
+                                       "\0\0\0"};
     for (unsigned i = 0; i < sizeof tail / sizeof *tail; i++) {
         uint64_t step[9];
         char path[128];

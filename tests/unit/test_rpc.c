@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The learner as its nodes see it: a whole service in this process, its trainer at work, and nodes played by hand that come and go, fall silent,
- * lie, send twice and send late. */
+/* The learner as its nodes see it: a whole service in this process, its trainer at work, and nodes played by
+ * hand that come and go, fall silent, lie, send twice and send late. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -58,10 +58,20 @@ static void set(struct world *w, const char *name, const char *value)
 
 static void begin(struct world *w)
 {
-    static const char *const settings[][2] = {
-        {"listen", "tcp://127.0.0.1:0"}, {"device", "cpu"},           {"threads", "1"},    {"prompts_per_step", "3"}, {"num_generations", "2"},
-        {"max_completion_length", "4"},  {"max_prompt_length", "16"}, {"max_steps", "2"},  {"lease_s", "0.4"},        {"beat_ms", "50"},
-        {"use_shm", "false"},            {"save_steps", "1"},         {"resume", "false"}, {"log_level", "error"}};
+    static const char *const settings[][2] = {{"listen", "tcp://127.0.0.1:0"},
+                                              {"device", "cpu"},
+                                              {"threads", "1"},
+                                              {"prompts_per_step", "3"},
+                                              {"num_generations", "2"},
+                                              {"max_completion_length", "4"},
+                                              {"max_prompt_length", "16"},
+                                              {"max_steps", "2"},
+                                              {"lease_s", "0.4"},
+                                              {"beat_ms", "50"},
+                                              {"use_shm", "false"},
+                                              {"save_steps", "1"},
+                                              {"resume", "false"},
+                                              {"log_level", "error"}};
     char path[128];
     *w = (struct world){0};
     assert_int_equal(loop_create(&w->l), ERR_OK);
@@ -79,7 +89,8 @@ static void start(struct world *w)
 {
     struct why why = {0};
     if (service_create(w->l, &w->conf, &w->s, &why)) fail_msg("%s", why.text);
-    for (int i = 0; i < 1000 && !dispatch_find(w->s->dispatch, 0); i++) rig_turn(w->l, &always, 1, 10); /* the first step is queued */
+    for (int i = 0; i < 1000 && !dispatch_find(w->s->dispatch, 0); i++)
+        rig_turn(w->l, &always, 1, 10); /* the first step is queued */
     assert_non_null(dispatch_find(w->s->dispatch, 0));
 }
 
@@ -147,13 +158,13 @@ static enum msg_id answer(struct peer *p, int n)
     return msg_id_of(msg_buf_span(&p->reply));
 }
 
-#define SEND(p, name, ...)                                                                                        \
-    do {                                                                                                          \
-        struct msg_buf b_ = {0};                                                                                  \
-        const struct msg_##name m_ = {__VA_ARGS__};                                                               \
-        assert_int_equal(msg_put_##name(&m_, &b_), ERR_OK);                                                       \
-        send_frame(p, msg_buf_span(&b_));                                                                         \
-        msg_buf_done(&b_);                                                                                        \
+#define SEND(p, name, ...)                                                                                   \
+    do {                                                                                                     \
+        struct msg_buf b_ = {0};                                                                             \
+        const struct msg_##name m_ = {__VA_ARGS__};                                                          \
+        assert_int_equal(msg_put_##name(&m_, &b_), ERR_OK);                                                  \
+        send_frame(p, msg_buf_span(&b_));                                                                    \
+        msg_buf_done(&b_);                                                                                   \
     } while (0)
 
 /* An ack's code; the words must hold `words`. */
@@ -181,7 +192,8 @@ static void hello(struct peer *p, uint64_t boot)
 
 static void ask(struct peer *p, uint32_t room)
 {
-    SEND(p, ask, .node_id = p->id, .room_seq = room, .incarnation = p->w->s->incarnation, .version = p->w->s->version);
+    SEND(p, ask, .node_id = p->id, .room_seq = room, .incarnation = p->w->s->incarnation,
+         .version = p->w->s->version);
 }
 
 /* Ask until there is a job; its id. */
@@ -193,7 +205,8 @@ static uint64_t take_job(struct peer *p)
         ask(p, 8);
         if (answer(p, n + 1) == MSG_ID_job) {
             assert_int_equal(msg_get_job(msg_buf_span(&p->reply), &j, NULL), ERR_OK);
-            assert_true(j.group_size == G && j.max_tok == MAX_TOK && j.tokens.n == 6 && j.incarnation == p->w->s->incarnation);
+            assert_true(j.group_size == G && j.max_tok == MAX_TOK && j.tokens.n == 6 &&
+                        j.incarnation == p->w->s->incarnation);
             return j.job_id;
         }
         rig_turn(p->w->l, &always, 1, 10);
@@ -202,7 +215,8 @@ static uint64_t take_job(struct peer *p)
     return 0;
 }
 
-/* Send a group of G completions for a job; what: 0 a good one, 1 with a token too many, 2 of another incarnation. */
+/* Send a group of G completions for a job; what: 0 a good one, 1 with a token too many, 2 of another
+ * incarnation. */
 static void send_group(struct peer *p, uint64_t job, int what)
 {
     static const uint32_t n_tok[G] = {2, 3};
@@ -211,9 +225,10 @@ static void send_group(struct peer *p, uint64_t job, int what)
     static const uint8_t finish[G] = {0, 1}, kind[6] = {1, 1, 1, 1, 1, 1};
     uint32_t version[6];
     for (int i = 0; i < 6; i++) version[i] = (uint32_t)p->w->s->version;
-    SEND(p, group, .node_id = p->id, .job_id = job, .incarnation = p->w->s->incarnation + (what == 2), .n_tok = msg_arr_of(n_tok, G),
-         .finish = msg_arr_of(finish, G), .tokens = msg_arr_of(tok, what == 1 ? 6 : 5), .logprob = msg_arr_of(lp, 5), .version = msg_arr_of(version, 5),
-         .kind = msg_arr_of(kind, 5));
+    SEND(p, group, .node_id = p->id, .job_id = job, .incarnation = p->w->s->incarnation + (what == 2),
+         .n_tok = msg_arr_of(n_tok, G), .finish = msg_arr_of(finish, G),
+         .tokens = msg_arr_of(tok, what == 1 ? 6 : 5), .logprob = msg_arr_of(lp, 5),
+         .version = msg_arr_of(version, 5), .kind = msg_arr_of(kind, 5));
 }
 
 static enum err give(struct peer *p, uint64_t job, int what, const char *words)
@@ -354,7 +369,8 @@ static void a_lost_connection_gives_the_work_to_another(void **state)
     const uint64_t one = take_job(&a);
     leave(&a);
     const int64_t end_ns = clock_now_ns() + 20 * NS_PER_S;
-    while (dispatch_find(w.s->dispatch, one)->state != JOB_WAITING && clock_now_ns() < end_ns) rig_turn(w.l, &always, 1, 5);
+    while (dispatch_find(w.s->dispatch, one)->state != JOB_WAITING && clock_now_ns() < end_ns)
+        rig_turn(w.l, &always, 1, 5);
     assert_int_equal(take_job(&b), one);
     const uint64_t two = take_job(&b);
     const int n = b.n_reply;
@@ -409,7 +425,8 @@ static void a_job_that_no_beat_lists_goes_out_again(void **state)
     end(&w);
 }
 
-/* A node that was restarted, or another one, says hello where a node sits: that one is gone, and its work is not waited for. */
+/* A node that was restarted, or another one, says hello where a node sits: that one is gone, and its work is
+ * not waited for. */
 static void one_connection_is_one_node(void **state)
 {
     (void)state;
@@ -426,7 +443,8 @@ static void one_connection_is_one_node(void **state)
     end(&w);
 }
 
-/* A node's group that cannot be used is not asked of it again; when nobody else is there the run ends with words rather than in a circle. */
+/* A node's group that cannot be used is not asked of it again; when nobody else is there the run ends with
+ * words rather than in a circle. */
 static void a_node_that_sends_nonsense_is_not_asked_for_ever(void **state)
 {
     (void)state;
@@ -486,13 +504,17 @@ static void what_cannot_work_is_said_at_the_start(void **state)
 static void the_bulk_address_keeps_a_host_that_was_named(void **state)
 {
     (void)state;
-    static const char *const url[][2] = {{"tcp://127.0.0.1:0", "tcp://127.0.0.1:"}, {"tcp://0.0.0.0:0", "tcp://:"}, {"tcp://*:0", "tcp://:"}, {"", "tcp://:"}};
+    static const char *const url[][2] = {{"tcp://127.0.0.1:0", "tcp://127.0.0.1:"},
+                                         {"tcp://0.0.0.0:0", "tcp://:"},
+                                         {"tcp://*:0", "tcp://:"},
+                                         {"", "tcp://:"}};
     for (int i = 0; i < 4; i++) {
         struct world w;
         begin(&w);
         set(&w, "bulk_listen", url[i][0]);
         start(&w);
-        if (strncmp(w.s->bulk_url, url[i][1], strlen(url[i][1]))) fail_msg("%s gave %s", url[i][0], w.s->bulk_url);
+        if (strncmp(w.s->bulk_url, url[i][1], strlen(url[i][1])))
+            fail_msg("%s gave %s", url[i][0], w.s->bulk_url);
         end(&w);
     }
 }

@@ -31,7 +31,8 @@ static inline struct tokenizer *rig_tokenizer(void)
     const struct dims d = rig_dims();
     if (!mkdtemp(root)) return NULL;
     snprintf(dir, sizeof dir, "%s/model", root);
-    if (arith_make_model(dir, &(struct arith_opts){.dims = &d}, NULL) || tokenizer_open(dir, &t, NULL)) t = NULL;
+    if (arith_make_model(dir, &(struct arith_opts){.dims = &d}, NULL) || tokenizer_open(dir, &t, NULL))
+        t = NULL;
     return file_remove_tree(root, NULL) ? NULL : t;
 }
 

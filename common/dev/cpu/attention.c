@@ -161,12 +161,10 @@ static void run_item(const struct attention *t, uint32_t row, uint32_t head_kv)
     }
 }
 
-/* Items of a part are spread over the whole batch (item * stride), since late rows of a sequence cost more. */
-static void items(void *v, uint32_t i, uint32_t n)
+static void items(void *v, uint32_t begin, uint32_t end)
 {
     const struct attention *t = v;
-    const uint32_t used = (uint32_t)t->b->first[t->b->n_seq], n_item = used * t->a->n_head_kv;
-    for (uint32_t k = i; k < n_item; k += n) run_item(t, k / t->a->n_head_kv, k % t->a->n_head_kv);
+    for (uint32_t k = begin; k < end; k++) run_item(t, k / t->a->n_head_kv, k % t->a->n_head_kv);
 }
 
 enum err CPU_FN(attention)(struct dev *d, struct stream *s, const uint16_t *qkv, const struct batch *b, const struct attn *a,
@@ -176,7 +174,6 @@ enum err CPU_FN(attention)(struct dev *d, struct stream *s, const uint16_t *qkv,
     assert(a->head_dim <= MAX_DIM && a->head_dim % 16 == 0);
     struct attention t = {qkv, b, a, kv, o, lse, 1.0f / sqrtf((float)a->head_dim)};
     const uint64_t work = (uint64_t)b->n_row * a->n_head * a->head_dim * 64;
-    if (work < PAR_MIN_WORK) items(&t, 0, 1);
-    else team_run(dev_team(d), items, &t);
+    par_for(d, (uint32_t)b->first[b->n_seq] * a->n_head_kv, work, items, &t);
     return ERR_OK;
 }

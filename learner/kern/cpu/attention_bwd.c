@@ -170,12 +170,11 @@ static void run_item(const struct bwd *p, uint32_t seq, uint32_t head_kv, struct
     }
 }
 
-static void run_items(void *v, uint32_t i, uint32_t n)
+static void run_items(void *v, uint32_t begin, uint32_t end)
 {
     const struct bwd *p = v;
     struct tile t;
-    const uint32_t n_item = p->b->n_seq * p->a->n_head_kv;
-    for (uint32_t k = i; k < n_item; k += n) run_item(p, k / p->a->n_head_kv, k % p->a->n_head_kv, &t);
+    for (uint32_t k = begin; k < end; k++) run_item(p, k / p->a->n_head_kv, k % p->a->n_head_kv, &t);
 }
 
 /* One head: the transpose of (lo c - hi s, hi c + lo s). */
@@ -224,8 +223,7 @@ enum err CPU_FN(attention_bwd)(struct dev *d, struct stream *s, const uint16_t *
     const uint32_t width = (a->n_head + 2 * a->n_head_kv) * a->head_dim;
     struct bwd p = {qkv, o, d_o, lse, rope, b, a, work, dqkv, a->head_dim, width, 1.0f / sqrtf((float)a->head_dim)};
     memset(work, 0, (uint64_t)b->n_row * width * sizeof(float));
-    if ((uint64_t)b->n_row * width * 64 < PAR_MIN_WORK) run_items(&p, 0, 1);
-    else team_run(dev_team(d), run_items, &p);
+    par_for(d, b->n_seq * a->n_head_kv, (uint64_t)b->n_row * width * 64, run_items, &p);
     par_for(d, b->n_row, (uint64_t)b->n_row * width, unrotate_rows, &p);
     return ERR_OK;
 }
