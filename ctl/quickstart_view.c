@@ -135,8 +135,9 @@ static void line(struct picture *p, const char *tint, const char *fmt, ...)
 static const char *bar(const struct view *v, double done, char out[4 * BAR_WIDTH])
 {
     const int full = (int)(done * BAR_WIDTH + 0.5);
-    out[0] = 0;
-    for (int i = 0; i < BAR_WIDTH; i++) strcat(out, i < full ? v->blocks ? "\u2588" : "#" : v->blocks ? "\u2591" : "-");
+    size_t n = 0;
+    for (int i = 0; i < BAR_WIDTH; i++)
+        n += (size_t)snprintf(out + n, 4 * BAR_WIDTH - n, "%s", i < full ? v->blocks ? "\u2588" : "#" : v->blocks ? "\u2591" : "-");
     return out;
 }
 
@@ -151,7 +152,7 @@ static const char *aim(const struct view *v, char out[80])
 static void draw_live(struct view *v, const struct seen *s, unsigned width)
 {
     struct picture p = {.v = v, .width = width};
-    struct human a, b, c, d;
+    struct human a, b, c, d, e;
     char left[64], cells[4 * BAR_WIDTH], want[80];
     const double done = go_on(v, s);
     const bool sft = v->phase == PHASE_SFT;
@@ -163,8 +164,9 @@ static void draw_live(struct view *v, const struct seen *s, unsigned width)
     else line(&p, "", "  reward            %s (the first steps: %s)", human_num(s->reward, &a), human_num(s->reward_first, &b));
     line(&p, "", "  held-out accuracy %s (%s)", human_num(isnan(s->accuracy) ? v->start_accuracy : s->accuracy, &a), aim(v, want));
     line(&p, "", "  tokens a second   %s trained, %s generated", human_count(round(s->learner_tok_s), &a), human_count(round(s->node_tok_s), &b));
-    line(&p, "", "  queues            %s jobs wait, %s in flight, %s groups and %s batches wait; %s decoding", human_count(s->jobs_waiting, &a),
-         human_count(s->jobs_in_flight, &b), human_count(s->groups, &c), human_num(s->batches, &d), isnan(s->decoding) ? "-" : s->decoding > 0 ? "some" : "none");
+    line(&p, "", "  queues            %s jobs wait, %s in flight, %s groups and %s batches wait; %s sequences decoding",
+         human_count(s->jobs_waiting, &a), human_count(s->jobs_in_flight, &b), human_count(s->groups, &c), human_count(s->batches, &d),
+         human_count(s->decoding, &e));
     line(&p, "", "  policy version    %s learner, %s rollout", human_count(s->learner_version, &a), human_count(s->node_version, &b));
     if (v->async) line(&p, "", "  mixed versions    %s completions span two versions", human_count(s->n_mixed, &a));
     fputs("\033[J", v->out);

@@ -117,6 +117,8 @@ enum err reward_list_parse(const char *names, const char *weights, struct reward
         if (l.n == MAX_REWARD) return why_set(why, ERR_RANGE, "reward_funcs: at most %d", MAX_REWARD);
         l.reward[l.n] = reward_find(item);
         if (!l.reward[l.n]) return why_set(why, ERR_NOENT, "reward_funcs: there is no reward \"%.*s\"", (int)item.n, (const char *)item.p);
+        for (uint32_t i = 0; i < l.n; i++)
+            if (l.reward[i] == l.reward[l.n]) return why_set(why, ERR_INVAL, "reward_funcs: \"%s\" is named twice", l.reward[i]->name);
         l.weight[l.n++] = 1;
     }
     if (!l.n) return why_set(why, ERR_INVAL, "reward_funcs: none is named");

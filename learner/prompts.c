@@ -100,11 +100,18 @@ enum err prompts_open(const char *path, const struct tokenizer *tok, uint32_t ma
 {
     char *text;
     size_t n;
+    TRY(file_read(path, DATA_MAX_BYTES, &text, &n, why));
+    enum err e = prompts_parse(span_of(text, n), path, tok, max_prompt_tok, limit, need_solution, seed, ret_prompts, why);
+    free(text);
+    return e;
+}
+
+enum err prompts_parse(struct span text, const char *path, const struct tokenizer *tok, uint32_t max_prompt_tok, uint32_t limit, bool need_solution,
+                       uint64_t seed, struct prompts *ret_prompts, struct why *why)
+{
     struct prompts p = {.seed = seed, .epoch = UINT64_MAX};
     const struct source s = {path, tok, max_prompt_tok, need_solution, why};
-    TRY(file_read(path, DATA_MAX_BYTES, &text, &n, why));
-    enum err e = read_rows(&s, text, n, limit, &p);
-    free(text);
+    enum err e = read_rows(&s, (const char *)text.p, text.n, limit, &p);
     if (!e) {
         p.order = calloc(p.n, sizeof *p.order);
         e = p.order ? ERR_OK : ERR_NOMEM;

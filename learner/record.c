@@ -154,3 +154,10 @@ enum err record_step(struct record *r, const struct step_metrics *m, const struc
     free(line);
     return e;
 }
+
+enum err record_sync(struct record *r, struct why *why)
+{
+    double busy;
+    if (fsync(fileno(r->lines))) return why_set(why, err_from_errno(errno), "%s: cannot sync: %s", r->path, strerror(errno));
+    return db_number(r->db, "PRAGMA wal_checkpoint(PASSIVE)", &busy, why); /* which syncs */
+}

@@ -43,7 +43,31 @@ static void hear(struct node *n, int64_t now_ns)
     log_event(LOG_LEVEL_INFO, "node_back", "%s", n->name);
 }
 
+static void lose(struct service *s, struct node *n, const char *event);
+
 /* -- hello ------------------------------------------------------------------------------------------------------------ */
+
+/* A peer's words, for logs and JSON: anything but printable ASCII becomes '?'. */
+static void copy_words(struct span from, char *out, size_t cap)
+{
+    msg_str_copy(from, out, cap);
+    for (char *p = out; *p; p++)
+        if (*p < ' ' || *p > '~') *p = '?';
+}
+
+/* The node sits on this connection from now on: a question it left open on another goes nowhere, and whoever sat here before is gone. */
+static void seat(struct service *s, struct node *n, struct net_req *req)
+{
+    const uint64_t peer = net_req_peer(req);
+    struct node *before = nodes_by_peer(&s->nodes, peer);
+    if (before && before != n) {
+        before->peer = 0;
+        lose(s, before, "node_lost");
+    }
+    if (n->peer != peer) unpark(s, n, 0, 0);
+    n->peer = peer;
+    net_req_addr(req, n->addr, sizeof n->addr);
+}
 
 static void on_hello(struct service *s, struct net_req *req, struct span frame)
 {
@@ -61,11 +85,10 @@ static void on_hello(struct service *s, struct net_req *req, struct span frame)
         log_event(LOG_LEVEL_WARN, "hello_refused", "%s", why_str(&why, e));
         return say_ack(s, req, e, why_str(&why, e));
     }
-    n->peer = net_req_peer(req);
-    net_req_addr(req, n->addr, sizeof n->addr);
+    seat(s, n, req);
     n->max_seq = m.max_seq;
-    msg_str_copy(m.name, n->name, sizeof n->name);
-    msg_str_copy(m.numerics, n->numerics, sizeof n->numerics);
+    copy_words(m.name, n->name, sizeof n->name);
+    copy_words(m.numerics, n->numerics, sizeof n->numerics);
     n->exact = !strcmp(n->numerics, s->dev->numerics);
     hear(n, clock_now_ns());
     log_event(LOG_LEVEL_INFO, "node_joined", "%s from %s, node %llu%s", n->name, n->addr, (unsigned long long)n->id,
@@ -281,8 +304,9 @@ static void on_bye(struct service *s, struct net_req *req, struct span frame)
     struct why why = {0};
     if (msg_get_bye(frame, &m, &why)) return say_ack(s, req, ERR_FORMAT, why_str(&why, ERR_FORMAT));
     struct node *n = nodes_find(&s->nodes, m.node_id);
+    const uint64_t peer = net_req_peer(req); /* the request is gone once it is answered */
     say_ack(s, req, ERR_OK, "");
-    if (n) {
+    if (n && n->peer == peer) {
         lose(s, n, "node_left");
         n->peer = 0;
     }

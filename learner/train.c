@@ -116,6 +116,7 @@ bool train_is_finished(const struct train *t)
 static enum err save(struct train *t, struct why *why)
 {
     struct ckpt c;
+    TRY(record_sync(t->record, why));
     TRY(ckpt_init(&c, trainer_table(t->trainer)->n_param));
     c.step = t->step;
     c.seed = t->conf->seed;

@@ -17,7 +17,8 @@
 
 #define MAX_FRAME     (64u << 20)
 #define ASK_WAIT_MS   120000
-#define CALL_WAIT_MS  30000
+#define CALL_WAIT_MS  30000 /* at most; else so many beats: */
+#define CALL_BEATS    30
 #define FETCH_AGAIN_MS 500
 
 enum state { DOWN, GREETING, READY };
@@ -55,6 +56,13 @@ static void fetch(struct link *k);
 #define CALL(k, name, msg, wait_ms, done, arg)                                                                    \
     (msg_put_##name(&(msg), &(k)->buf) ? ERR_NOMEM : net_call((k)->net, msg_buf_span(&(k)->buf), wait_ms, done, arg))
 
+/* How long the learner may take to answer. */
+static uint32_t call_wait(const struct link *k)
+{
+    const uint64_t ms = (uint64_t)CALL_BEATS * k->beat_ms;
+    return !ms || ms > CALL_WAIT_MS ? CALL_WAIT_MS : (uint32_t)ms;
+}
+
 static void forget(struct held *h)
 {
     for (struct held **at = &h->link->held; *at; at = &(*at)->next)
@@ -74,7 +82,7 @@ static void on_group_ack(void *arg, enum err e, struct span reply)
     struct msg_ack a = {0};
     struct why why = {0};
     h->sending = false;
-    if (e) return; /* offered again after the next welcome */
+    if (e) return; /* offered again with a beat, or after the next welcome */
     if (msg_get_ack(reply, &a, &why)) log_event(LOG_LEVEL_WARN, "bad_reply", "group: %s", why_str(&why, ERR_FORMAT));
     else if (a.code) log_event(LOG_LEVEL_INFO, "group_dropped", "job %llu: %.*s", (unsigned long long)h->work->job_id, (int)a.why.n, (const char *)a.why.p);
     struct link *k = h->link;
@@ -86,7 +94,7 @@ static void send_group(struct held *h)
 {
     struct link *k = h->link;
     if (k->state != READY || h->sending) return;
-    if (intake_group(h->work, k->node_id, &k->buf) || net_call(k->net, msg_buf_span(&k->buf), CALL_WAIT_MS, on_group_ack, h)) return;
+    if (intake_group(h->work, k->node_id, &k->buf) || net_call(k->net, msg_buf_span(&k->buf), call_wait(k), on_group_ack, h)) return;
     h->sending = true;
 }
 
@@ -100,7 +108,7 @@ static void refuse(struct link *k, uint64_t job_id, const char *words)
 {
     const struct msg_group g = {.node_id = k->node_id, .job_id = job_id, .incarnation = k->incarnation, .why = span_str(words)};
     log_event(LOG_LEVEL_WARN, "job_refused", "job %llu: %s", (unsigned long long)job_id, words);
-    if (CALL(k, group, g, CALL_WAIT_MS, on_refusal_ack, k)) return;
+    if (k->state != READY || CALL(k, group, g, call_wait(k), on_refusal_ack, k)) return;
 }
 
 void link_done(struct link *k, struct work *w)
@@ -180,6 +188,16 @@ static void later(struct link *k, uint32_t ms)
     if (loop_timer_start(k->s->loop, ms ? ms : 1, 0, ask_again, k, &k->again)) k->again = NULL;
 }
 
+/* End the connection; the calls that are open on it are never answered. */
+static void hang_up(struct link *k)
+{
+    k->state = DOWN;
+    net_client_close(k->net);
+    k->net = NULL;
+    k->asking = false;
+    for (struct held *h = k->held; h; h = h->next) h->sending = false;
+}
+
 static void on_ask_reply(void *arg, enum err e, struct span reply)
 {
     struct link *k = arg;
@@ -203,9 +221,7 @@ static void on_ask_reply(void *arg, enum err e, struct span reply)
         break;
     default: /* an ack: the learner does not know us any more */
         log_event(LOG_LEVEL_WARN, "ask_refused", "by the learner; greeting again");
-        k->state = DOWN;
-        net_client_close(k->net);
-        k->net = NULL;
+        hang_up(k);
         later(k, 500);
     }
 }
@@ -270,6 +286,13 @@ static void fetch(struct link *k)
     if (version_eq(k->s->version, k->newest)) return;
     k->fetch_started_ns = clock_now_ns();
     if (push_fetch_start(k->fetch, (struct version){0, 0}, on_fetched, k, &why)) later(k, FETCH_AGAIN_MS);
+}
+
+void link_load_failed(struct link *k, enum err e)
+{
+    k->loading = false;
+    log_event(LOG_LEVEL_WARN, "swap_failed", "%s", err_str(e));
+    later(k, FETCH_AGAIN_MS);
 }
 
 void link_swapped(struct link *k)
@@ -355,10 +378,8 @@ static void on_hello_reply(void *arg, enum err e, struct span reply)
         if (!e) e = welcome(k, &w, &why);
     }
     if (e) {
-        k->state = DOWN;
         if (e != ERR_CLOSED) log_event(LOG_LEVEL_ERROR, "hello_failed", "%s: %s", k->url, why_str(&why, e));
-        net_client_close(k->net); /* dial afresh, so that a refusal is not the end */
-        k->net = NULL;
+        hang_up(k); /* dial afresh, so that a refusal is not the end */
         later(k, 2000);
         return;
     }
@@ -383,7 +404,7 @@ static void on_up(void *arg, bool up)
     k->state = GREETING;
     const struct msg_hello m = {.proto = PROTO_VERSION, .name = span_str(k->s->name), .boot = k->s->boot, .host = span_str(k->s->host),
                                 .numerics = span_str(k->s->dev->numerics), .max_seq = k->s->conf->max_num_seqs};
-    if (CALL(k, hello, m, CALL_WAIT_MS, on_hello_reply, k)) k->state = DOWN;
+    if (CALL(k, hello, m, call_wait(k), on_hello_reply, k)) k->state = DOWN;
 }
 
 static enum err dial(struct link *k, struct why *why)
@@ -427,7 +448,9 @@ static void on_beat(void *arg)
                                .tok_per_s = (float)s->tok_per_s,
                                .swap_ms = (uint32_t)(s->last_swap_ns / NS_PER_MS),
                                .stall_us = (uint32_t)(s->last_stall_ns / 1000)};
-    if (CALL(k, beat, m, CALL_WAIT_MS, on_beat_reply, k)) return;
+    for (struct held *h = k->held; h; h = h->next) /* whose ack did not come in time */
+        if (h->finished) send_group(h);
+    if (CALL(k, beat, m, call_wait(k), on_beat_reply, k)) return;
     ask(k);
 }
 

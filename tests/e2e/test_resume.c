@@ -3,7 +3,9 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "common/base/clock.h"
 #include "common/base/file.h"
+#include "common/base/rng.h"
 #include "tests/e2e/rig.h"
 
 #define STEPS     20
@@ -22,10 +24,16 @@ static void prepare(void)
 }
 
 /* beta: the frozen reference is the starting model, also after a resume. */
+static struct proc *start_at(const char *run, const char *threads, const char *save_steps, const char *listen)
+{
+    return rig_learner(run, ARGS("--model", warm, "--max-steps", STEPS_ARG, "--save-steps", save_steps, "--threads", threads, "--beta", "0.05",
+                                 "--lr-scheduler-type", "cosine", "--warmup-steps", "4", "--eval-data", held, "--eval-steps", "5", "--listen",
+                                 listen));
+}
+
 static struct proc *start(const char *run, const char *threads)
 {
-    return rig_learner(run, ARGS("--model", warm, "--max-steps", STEPS_ARG, "--save-steps", "7", "--threads", threads, "--beta", "0.05",
-                                 "--lr-scheduler-type", "cosine", "--warmup-steps", "4", "--eval-data", held, "--eval-steps", "5"));
+    return start_at(run, threads, "7", "tcp://127.0.0.1:0");
 }
 
 static void to_the_end(struct proc *l)
@@ -129,6 +137,37 @@ static void a_run_killed_early_starts_again(void)
     check_same_metrics("whole", run);
 }
 
+static bool time_is_up(void *deadline_ns)
+{
+    return clock_now_ns() > *(int64_t *)deadline_ns;
+}
+
+/* Killed again and again, at any moment: while it trains, writes, saves. With a node that sees it all. */
+static void a_run_killed_at_any_moment_goes_on(void)
+{
+    prepare();
+    whole_run();
+    struct proc *l = start_at("hard", "1", "2", "tcp://127.0.0.1:0");
+    const char *address = rig_address("hard");
+    struct proc *n = rig_node("n", address, ARGS("--max-num-seqs", "16"));
+    int kills = 0;
+    for (uint64_t at = 1; at < STEPS - 2 && kills < 8; at = rig_last_step("hard") + 1) {
+        rig_may_end(l);
+        rig_wait_step("hard", at, 60);
+        int64_t deadline = clock_now_ns() + (int64_t)(rng_u64(1, (uint64_t)kills, 0) % 40) * NS_PER_MS;
+        rig_wait(time_is_up, &deadline, 10, "a moment");
+        if (!rig_is_up(l)) break;
+        rig_kill(l);
+        kills++;
+        l = start_at("hard", "1", "2", address);
+    }
+    to_the_end(l);
+    printf("killed %d times\n", kills);
+    rig_stop(n);
+    rig_check_same_run("whole", "hard", STEPS);
+    check_same_metrics("whole", "hard");
+}
+
 /* Asynchronous: other tokens after a kill, but the books are those of one run. */
 static void a_killed_asynchronous_run_goes_on(void)
 {
@@ -202,6 +241,7 @@ int main(int argc, char **argv)
     static const struct rig_test tests[] = {{"a_stopped_run_goes_on", a_stopped_run_goes_on},
                                             {"a_killed_run_goes_on", a_killed_run_goes_on},
                                             {"a_run_killed_early_starts_again", a_run_killed_early_starts_again},
+                                            {"a_run_killed_at_any_moment_goes_on", a_run_killed_at_any_moment_goes_on},
                                             {"a_killed_asynchronous_run_goes_on", a_killed_asynchronous_run_goes_on},
                                             {"a_finished_run_says_how_to_start_the_next", a_finished_run_says_how_to_start_the_next},
                                             {"the_last_checkpoints_are_kept", the_last_checkpoints_are_kept},

@@ -38,7 +38,7 @@ enum err CPU_FN(rmsnorm)(struct dev *d, struct stream *s, const float *x, const 
 {
     (void)s;
     struct norm n = {x, row, c, w, eps, y, rstd};
-    par_for(d, m, (uint64_t)m * c, norm_rows, &n);
+    par_for(d, m, (uint64_t)m * c * 4, norm_rows, &n);
     return ERR_OK;
 }
 
