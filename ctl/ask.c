@@ -114,7 +114,7 @@ bool js_true(const json_t *j, const char *key)
 
 /* -- which daemon ------------------------------------------------------------------------------------------------------- */
 
-/* The doors behind which someone of the wanted kind listens. denied: words about one that is closed to us. */
+/* The doors behind which someone of the wanted kind listens. */
 static void listening(const struct doors *all, enum who want, struct doors *ret, struct why *denied)
 {
     ret->n = 0;
@@ -207,24 +207,37 @@ static void order_nodes(const struct where *w, const struct doors *all, struct d
     *nodes = inside;
 }
 
-int pick_all(const struct common *c, enum who want, struct doors *ret, struct why *why)
+#define NOBODY (-1)
+
+/* An exit code, or NOBODY, for which words are to be found yet. denied: words about a socket that is closed to us. */
+static int gather(const struct where *w, enum who want, struct doors *ret, struct why *denied, struct why *why)
 {
     struct doors all;
-    struct where w;
-    struct why denied = {0};
-    where_of(c, &w);
-    const enum err e = where_doors(&w, &all, why);
+    const enum err e = where_doors(w, &all, why);
     if (e) return e == ERR_RANGE ? CTL_USAGE : CTL_NO_DAEMON;
-    listening(&all, want, ret, &denied);
-    if (want == WHO_ROLLOUT && !(w.socket && *w.socket)) order_nodes(&w, &all, ret);
-    if (ret->n) return CTL_OK;
-    if (*denied.text) why_set(why, ERR_ACCESS, "%s: be root, or a member of the group that owns it", denied.text);
-    else if (w.socket && *w.socket) why_set(why, ERR_NOENT, "%s: no daemon answers here", w.socket);
-    else if (w.run && *w.run) why_set(why, ERR_NOENT, "no %s answers for the run %s", who_name(want), w.run);
+    listening(&all, want, ret, denied);
+    if (want == WHO_ROLLOUT && !(w->socket && *w->socket)) order_nodes(w, &all, ret);
+    return ret->n ? CTL_OK : NOBODY;
+}
+
+static int nobody(const struct where *w, enum who want, const struct why *denied, struct why *why)
+{
+    if (*denied->text) why_set(why, ERR_ACCESS, "%s: be root, or a member of the group that owns it", denied->text);
+    else if (w->socket && *w->socket) why_set(why, ERR_NOENT, "%s: no daemon answers here", w->socket);
+    else if (w->run && *w->run) why_set(why, ERR_NOENT, "no %s answers for the run %s", who_name(want), w->run);
     else
         why_set(why, ERR_NOENT, "no %s answers in runs/, /run, /var/lib/grpo%s or /tmp: start one, or name it with --run DIR or --socket PATH",
                 who_name(want), access("/var/lib/grpo", X_OK) && errno == EACCES ? " (closed to this user)" : "");
     return CTL_NO_DAEMON;
+}
+
+int pick_all(const struct common *c, enum who want, struct doors *ret, struct why *why)
+{
+    struct where w;
+    struct why denied = {0};
+    where_of(c, &w);
+    const int code = gather(&w, want, ret, &denied, why);
+    return code == NOBODY ? nobody(&w, want, &denied, why) : code;
 }
 
 int run_folder(const struct common *c, char *out, size_t cap, struct why *why)
@@ -237,6 +250,8 @@ int run_folder(const struct common *c, char *out, size_t cap, struct why *why)
 int pick(const struct common *c, enum who first, enum who second, struct door *ret, struct why *why)
 {
     struct doors d;
+    struct where w;
+    struct why denied = {0};
     enum who on;
     if (!who_asked(c, &on)) {
         why_set(why, ERR_INVAL, "--on %s: learner or rollout is expected", c->on);
@@ -246,11 +261,11 @@ int pick(const struct common *c, enum who first, enum who second, struct door *r
         why_set(why, ERR_INVAL, "a %s does not do this", who_name(on));
         return CTL_USAGE;
     }
-    int code = pick_all(c, on ? on : first, &d, why);
-    if (code == CTL_NO_DAEMON && !on && second) {
-        struct why other = {0};
-        code = pick_all(c, second, &d, &other);
-    }
+    where_of(c, &w);
+    int code = gather(&w, on ? on : first, &d, &denied, why);
+    const bool both = !on && second;
+    if (code == NOBODY && both) code = gather(&w, second, &d, &denied, why);
+    if (code == NOBODY) return nobody(&w, both ? WHO_ANY : on ? on : first, &denied, why);
     if (code) return code;
     several(&d);
     *ret = d.d[0];

@@ -101,8 +101,8 @@ static void print_json(const struct generate *g, const struct tokenizer *t, cons
             json_array_append_new(ver, json_integer(r->version[k]));
         }
         if (text_of(t, r, i, &text) == ERR_OK) words = json_stringn(text.p ? text.p : "", text.n);
-        json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:o, s:o}", "text", words ? words : json_null(), "finish", ctl_finish_name(r->finish[i]),
-                                              "tokens", tok, "logprobs", lp, "versions", ver));
+        json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:o, s:o}", "text", words ? words : json_null(), "finish",
+                                              ctl_finish_name(r->finish[i]), "tokens", tok, "logprobs", lp, "versions", ver));
     }
     json_t *j = json_pack("{s:I, s:I, s:o, s:f, s:f, s:I, s:o}", "seed", (json_int_t)g->seed, "incarnation", (json_int_t)r->incarnation,
                           "prompt_tokens", ids, "wait_s", r->wait_s, "gen_s", r->gen_s, "prefill_tokens", (json_int_t)r->prefill_tok, "completions",
@@ -138,8 +138,9 @@ static void print_texts(const struct generate *g, const struct tokenizer *t, con
     free(text.p);
     fflush(stdout);
     const uint32_t all = r->at[r->n];
-    say("%u tokens%s in %s (%s a second), policy version %u, seed %llu", all, r->n == 1 && r->finish[0] == FINISH_LENGTH ? ", cut at --max-tokens," : "",
-        human_time(r->gen_s, &h), human_count(r->gen_s > 0 ? all / r->gen_s : 0, &k), all ? r->version[all - 1] : 0, (unsigned long long)g->seed);
+    say("%u tokens%s in %s (%s a second), policy version %u, seed %llu", all,
+        r->n == 1 && r->finish[0] == FINISH_LENGTH ? ", cut at --max-tokens," : "", human_time(r->gen_s, &h),
+        human_count(r->gen_s > 0 ? all / r->gen_s : 0, &k), all ? r->version[all - 1] : 0, (unsigned long long)g->seed);
 }
 
 /* -- the verb ----------------------------------------------------------------------------------------------------------- */

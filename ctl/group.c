@@ -24,8 +24,8 @@ static enum err check(const struct msg_group *m, uint32_t n, uint32_t *ret_total
     if (m->n_tok.n != n || m->finish.n != n) return why_set(why, ERR_FORMAT, "%u completions came, %u were asked for", m->n_tok.n, n);
     for (uint32_t i = 0; i < n; i++) total += msg_u32_at(m->n_tok, i);
     if (m->tokens.n != total || m->logprob.n != total || m->version.n != total)
-        return why_set(why, ERR_FORMAT, "the lengths add up to %llu tokens, but %u tokens, %u logprobs and %u versions came", (unsigned long long)total,
-                       m->tokens.n, m->logprob.n, m->version.n);
+        return why_set(why, ERR_FORMAT, "the lengths add up to %llu tokens, but %u tokens, %u logprobs and %u versions came",
+                       (unsigned long long)total, m->tokens.n, m->logprob.n, m->version.n);
     *ret_total = (uint32_t)total;
     return ERR_OK;
 }
@@ -77,7 +77,7 @@ int ctl_group_read(struct span frame, const char *from, uint32_t n, struct ctl_g
     enum err e = msg_get_group(frame, &m, &inner);
     if (!e && m.why.n) {
         msg_str_copy(m.why, words, sizeof words);
-        why_set(why, ERR_INVAL, "%s", words);
+        why_set(why, ERR_INVAL, "%s", *words ? words : "the node cannot do this");
         return CTL_FAILED;
     }
     if (!e) e = check(&m, n, &total, &inner);

@@ -23,7 +23,7 @@ static const struct verb verbs[] = {
     {"generate", verb_generate, "complete a prompt on a rollout node"},
     {"samples", verb_samples, "completions of a run, with reward and advantage"},
     {"metrics", verb_metrics, "the last steps of a run; Prometheus text"},
-    //{"plot", verb_plot, "the curve of a run, on the terminal or as SVG"},
+    {"plot", verb_plot, "the curve of a run, on the terminal or as SVG"},
     {"conf", verb_conf, "the settings a daemon runs with"},
     {"dump", verb_dump, "frames of a file, as JSON lines"},
     {"quickstart", verb_quickstart, "watch a small language model learn, from nothing, on this machine"},

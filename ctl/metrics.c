@@ -78,7 +78,8 @@ static void draw_table(struct page *p, char *text, const char *path)
     uint32_t bad = 0;
     for (uint32_t i = 0; i < ARRAY_LEN(column); i++) col[i] = (struct col){.head = column[i].head, .right = true};
     table_init(&t, col, ARRAY_LEN(column));
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+    char *rest = NULL;
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         json_t *j = json_loads(line, 0, NULL);
         if (!json_is_object(j)) bad++;
         for (uint32_t i = 0; json_is_object(j) && i < ARRAY_LEN(column); i++) add_cell(&t, j, column[i].key, column[i].how);

@@ -23,10 +23,22 @@ static void add_share(struct table *t, const json_t *n)
 
 static void draw_learners(struct page *p, const json_t *list)
 {
-    static const struct col col[] = {{"node", .flex = true}, {"state"}, {"version", .right = true}, {"jobs", .right = true}, {"running", .right = true},
-                                     {"waiting", .right = true}, {"tok/s", .right = true}, {"groups", .right = true}, {"tokens", .right = true},
-                                     {"cache", .right = true}, {"swap", .right = true}, {"stall", .right = true}, {"heard", .right = true},
-                                     {"joined", .right = true}, {"exact"}, {"address"}};
+    static const struct col col[] = {{"node", .flex = true},
+                                     {"state"},
+                                     {"version", .right = true},
+                                     {"jobs", .right = true},
+                                     {"running", .right = true},
+                                     {"waiting", .right = true},
+                                     {"tok/s", .right = true},
+                                     {"groups", .right = true},
+                                     {"tokens", .right = true},
+                                     {"cache", .right = true},
+                                     {"swap", .right = true},
+                                     {"stall", .right = true},
+                                     {"heard", .right = true},
+                                     {"joined", .right = true},
+                                     {"exact"},
+                                     {"address"}};
     struct table t;
     struct human h;
     size_t i;

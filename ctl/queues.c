@@ -27,7 +27,7 @@ static void draw_learner(struct page *p, const json_t *j)
     line(p, j, "groups waiting for rewards", "groups_waiting_for_rewards");
     line(p, j, "groups waiting for their step", "groups_waiting_for_step");
     line(p, j, "batches waiting to train", "batches_waiting_to_train");
-    page_pair(p, "age of the oldest job", "%s", human_time(js_num(j, "oldest_job_s"), &h));
+    page_pair(p, "age of the oldest waiting", "%s", human_time(js_num(j, "oldest_job_s"), &h));
     line(p, j, "jobs given out again", "jobs_retried");
     line(p, j, "groups dropped as too old", "groups_stale");
     line(p, j, "groups refused", "groups_refused");

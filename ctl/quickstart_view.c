@@ -135,8 +135,9 @@ static void line(struct picture *p, const char *tint, const char *fmt, ...)
 static const char *bar(const struct view *v, double done, char out[4 * BAR_WIDTH])
 {
     const int full = (int)(done * BAR_WIDTH + 0.5);
-    out[0] = 0;
-    for (int i = 0; i < BAR_WIDTH; i++) strcat(out, i < full ? v->blocks ? "\u2588" : "#" : v->blocks ? "\u2591" : "-");
+    size_t n = 0;
+    for (int i = 0; i < BAR_WIDTH; i++)
+        n += (size_t)snprintf(out + n, 4 * BAR_WIDTH - n, "%s", i < full ? v->blocks ? "\u2588" : "#" : v->blocks ? "\u2591" : "-");
     return out;
 }
 

@@ -10,7 +10,8 @@ static void progress(struct page *p, const json_t *j)
     struct human a, b;
     const double step = js_num(j, "step"), max = js_num(j, "max_steps"), step_s = js_num(j, "step_s");
     char left[80] = "";
-    if (step_s > 0 && max > step) snprintf(left, sizeof left, ", %s a step, about %s left", human_time(step_s, &a), human_time((max - step) * step_s, &b));
+    if (step_s > 0 && max > step)
+        snprintf(left, sizeof left, ", %s a step, about %s left", human_time(step_s, &a), human_time((max - step) * step_s, &b));
     page_pair(p, "step", "%s of %s (%.0f %%)%s", human_count(step, &a), human_count(max, &b), max > 0 && step >= 0 ? 100 * step / max : 0, left);
 }
 

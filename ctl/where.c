@@ -45,7 +45,7 @@ static void match(struct finds *out, const char *pattern)
     if (glob(pattern, 0, NULL, &g)) return;
     for (size_t i = 0; i < g.gl_pathc && out->n < WHERE_MAX; i++) {
         if (strlen(g.gl_pathv[i]) >= sizeof out->f[0].path || stat(g.gl_pathv[i], &st)) continue;
-        strcpy(out->f[out->n].path, g.gl_pathv[i]);
+        memcpy(out->f[out->n].path, g.gl_pathv[i], strlen(g.gl_pathv[i]) + 1);
         out->f[out->n++].at = st.st_mtim;
     }
     globfree(&g);
@@ -78,7 +78,7 @@ static void place(struct doors *out, const char *const *pattern, bool ours)
         if (strlen(p) >= sizeof out->d[0].path || lstat(p, &st) || !S_ISSOCK(st.st_mode) || have(out, &st)) continue;
         if (ours && st.st_uid != geteuid() && st.st_uid != 0) continue;
         out->d[out->n].who = who_of(p);
-        strcpy(out->d[out->n++].path, p);
+        memcpy(out->d[out->n++].path, p, strlen(p) + 1);
     }
 }
 
@@ -117,7 +117,7 @@ enum err where_doors(const struct where *w, struct doors *ret, struct why *why)
     if (w->socket && *w->socket) {
         if (strlen(w->socket) >= sizeof ret->d[0].path)
             return why_set(why, ERR_RANGE, "%s: a socket path has at most %zu bytes", w->socket, sizeof ret->d[0].path - 1);
-        strcpy(ret->d[0].path, w->socket);
+        memcpy(ret->d[0].path, w->socket, strlen(w->socket) + 1);
         ret->d[0].who = WHO_ANY;
         ret->n = 1;
         return ERR_OK;

@@ -2,6 +2,7 @@
 #include "learner/ckpt.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -90,36 +91,79 @@ static long long scan(const char *parent, bool highest, uint32_t *n)
     return best;
 }
 
+/* A folder loses its name before its files, or a kill in between would leave half of one that looks whole. */
+static enum err retire(const char *parent, long long step, struct why *why)
+{
+    char path[4096], gone[4096];
+    snprintf(path, sizeof path, "%s/step-%lld", parent, step);
+    snprintf(gone, sizeof gone, "%s/.step-%lld.gone", parent, step);
+    TRY(file_remove_tree(gone, why));
+    if (rename(path, gone)) return why_set(why, err_from_errno(errno), "%s: cannot remove: %s", path, strerror(errno));
+    return file_remove_tree(gone, why);
+}
+
 static enum err keep_newest(const char *parent, uint32_t keep, struct why *why)
 {
     uint32_t n;
     for (;;) {
-        char path[4096];
         const long long s = scan(parent, false, &n);
         if (n <= keep) return ERR_OK;
-        snprintf(path, sizeof path, "%s/step-%lld", parent, s);
-        TRY(file_remove_tree(path, why));
+        TRY(retire(parent, s, why));
     }
+}
+
+/* What killed ones left: folders that were being written or removed. */
+static enum err sweep(const char *parent, struct why *why)
+{
+    char path[4096];
+    enum err e = ERR_OK;
+    DIR *d = opendir(parent);
+    if (!d) return why_set(why, err_from_errno(errno), "%s: cannot open: %s", parent, strerror(errno));
+    for (struct dirent *x; !e && (x = readdir(d));) {
+        if (strncmp(x->d_name, ".step-", 6)) continue;
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", parent, x->d_name) < sizeof path) e = file_remove_tree(path, why);
+    }
+    closedir(d);
+    return e;
+}
+
+/* tmp becomes `to`; a folder of that name is replaced in one step where the file system can, else it is set aside for a moment. */
+static enum err publish(const char *parent, const char *tmp, const char *to, uint64_t step, struct why *why)
+{
+    if (!file_exists(to)) return file_publish_dir(tmp, to, why);
+    enum err e = file_swap_dir(tmp, to, why);
+    if (e == ERR_UNSUPPORTED) {
+        TRY(retire(parent, (long long)step, why));
+        return file_publish_dir(tmp, to, why);
+    }
+    return e ? e : file_remove_tree(tmp, why);
 }
 
 enum err ckpt_save(const char *run_dir, const struct ckpt *c, const struct dims *d, const struct tensor_table *t, const char *tokenizer_from,
                    uint32_t keep, struct why *why)
 {
     char parent[3000], tmp[4096], to[4096];
-    snprintf(parent, sizeof parent, "%s/checkpoints", run_dir);
+    if ((size_t)snprintf(parent, sizeof parent, "%s/checkpoints", run_dir) >= sizeof parent)
+        return why_set(why, ERR_INVAL, "%.100s...: path too long", run_dir);
     snprintf(tmp, sizeof tmp, "%s/.step-%llu.tmp", parent, (unsigned long long)c->step);
     snprintf(to, sizeof to, "%s/step-%llu", parent, (unsigned long long)c->step);
     TRY(file_mkdirs(parent, why));
-    TRY(file_remove_tree(tmp, why)); /* left by one that was killed */
+    TRY(sweep(parent, why));
     TRY(file_mkdirs(tmp, why));
     enum err e = write_all(tmp, c, d, t, tokenizer_from, why);
-    if (!e) e = file_remove_tree(to, why);
-    if (!e) e = file_publish_dir(tmp, to, why);
+    if (!e) e = publish(parent, tmp, to, c->step, why);
     if (e) {
         if (file_remove_tree(tmp, NULL)) return e; /* the first error is the one to tell */
         return e;
     }
     return keep_newest(parent, keep, why);
+}
+
+enum err ckpt_remove_all(const char *run_dir, struct why *why)
+{
+    char parent[3000];
+    snprintf(parent, sizeof parent, "%s/checkpoints", run_dir);
+    return file_exists(parent) ? keep_newest(parent, 0, why) : ERR_OK;
 }
 
 enum err ckpt_newest(const char *run_dir, char *out, size_t cap)
@@ -133,27 +177,38 @@ enum err ckpt_newest(const char *run_dir, char *out, size_t cap)
     return ERR_OK;
 }
 
+static bool get_count(json_t *j, const char *name, uint64_t *ret)
+{
+    json_t *v = json_object_get(j, name);
+    if (!json_is_integer(v) || json_integer_value(v) < 0) return false;
+    *ret = (uint64_t)json_integer_value(v);
+    return true;
+}
+
+enum err ckpt_parse_state(struct span json, const char *name, struct ckpt *c, struct why *why)
+{
+    struct ckpt s = *c;
+    json_t *j = json_loadb((const char *)json.p, json.n, JSON_REJECT_DUPLICATES, NULL), *acc = json_object_get(j, "accuracy");
+    json_t *first = json_object_get(j, "first_accuracy");
+    const bool ok = get_count(j, "global_step", &s.step) && get_count(j, "adam_t", &s.adam_t) && get_count(j, "seed", &s.seed);
+    s.finished = json_is_true(json_object_get(j, "finished"));
+    s.accuracy = json_is_number(acc) ? json_number_value(acc) : NAN;
+    s.first_accuracy = json_is_number(first) ? json_number_value(first) : NAN;
+    json_decref(j);
+    if (!ok) return why_set(why, ERR_FORMAT, "%s: not the state of a checkpoint", name);
+    *c = s;
+    return ERR_OK;
+}
+
 static enum err read_state(const char *dir, struct ckpt *c, struct why *why)
 {
     char path[4096], *text;
     size_t n;
-    json_error_t je;
     snprintf(path, sizeof path, "%s/trainer_state.json", dir);
     TRY(file_read(path, 1u << 20, &text, &n, why));
-    json_t *j = json_loadb(text, n, 0, &je), *acc = json_object_get(j, "accuracy"), *first = json_object_get(j, "first_accuracy");
-    json_t *step = json_object_get(j, "global_step"), *adam = json_object_get(j, "adam_t"), *seed = json_object_get(j, "seed");
-    const bool ok = json_is_integer(step) && json_is_integer(adam) && json_is_integer(seed) && json_integer_value(step) >= 0;
-    if (ok) {
-        c->step = (uint64_t)json_integer_value(step);
-        c->adam_t = (uint64_t)json_integer_value(adam);
-        c->seed = (uint64_t)json_integer_value(seed);
-        c->finished = json_is_true(json_object_get(j, "finished"));
-        c->accuracy = json_is_number(acc) ? json_number_value(acc) : NAN;
-        c->first_accuracy = json_is_number(first) ? json_number_value(first) : NAN;
-    }
-    json_decref(j);
+    enum err e = ckpt_parse_state(span_of(text, n), path, c, why);
     free(text);
-    return ok ? ERR_OK : why_set(why, ERR_FORMAT, "%s: not the state of a checkpoint", path);
+    return e;
 }
 
 static enum err read_one(const struct safetensors *f, const char *name, uint64_t n, float *out, const char *path, struct why *why)

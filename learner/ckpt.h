@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "common/base/err.h"
+#include "common/base/span.h"
 #include "common/model/dims.h"
 
 struct ckpt {
@@ -26,13 +27,19 @@ struct ckpt {
 enum err ckpt_init(struct ckpt *c, uint64_t n_param) MUST_CHECK;
 void ckpt_done(struct ckpt *c);
 
-/* Write c as run_dir/checkpoints/step-N and remove the oldest beyond keep. tokenizer_from: folder whose tokenizer files are copied.
- * One of the same step is replaced. */
+/* Write c as run_dir/checkpoints/step-N and remove the oldest beyond keep (> 0). tokenizer_from: folder whose tokenizer files are copied.
+ * One of the same step is replaced. Killed at any moment, whole checkpoints are left, and what is not whole goes with the next save. */
 enum err ckpt_save(const char *run_dir, const struct ckpt *c, const struct dims *d, const struct tensor_table *t, const char *tokenizer_from,
                    uint32_t keep, struct why *why) MUST_CHECK;
 
 /* The newest whole checkpoint's folder into out; ERR_NOENT: none. */
 enum err ckpt_newest(const char *run_dir, char *out, size_t cap) MUST_CHECK;
+
+/* Remove them all: the run starts anew. None there is fine. */
+enum err ckpt_remove_all(const char *run_dir, struct why *why) MUST_CHECK;
+
+/* The numbers of trainer_state.json into c; its buffers stay. ERR_FORMAT names `name`. */
+enum err ckpt_parse_state(struct span json, const char *name, struct ckpt *c, struct why *why) MUST_CHECK;
 
 /* Read trainer_state.json and the optimiser (master, m, v) of a checkpoint folder into c. */
 enum err ckpt_load(const char *dir, struct ckpt *c, const struct tensor_table *t, struct why *why) MUST_CHECK;

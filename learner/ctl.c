@@ -75,7 +75,7 @@ static json_t *nodes_json(struct service *s)
                             !n->peer ? "gone" : n->silent ? "silent" : n->drain ? "draining" : "up", "exact", n->exact, "policy_version",
                             (json_int_t)n->have.counter, "current", n->have.incarnation == s->incarnation && n->have.counter == s->version,
                             "jobs_in_flight", (int)dispatch_at(s->dispatch, n->id), "running", (int)n->n_running, "waiting", (int)n->n_waiting,
-                            "tok_per_s", (double)n->tok_per_s, "groups", (json_int_t)n->n_group, "tokens", (json_int_t)n->n_tok,
+                            "tok_per_s", isfinite(n->tok_per_s) ? (double)n->tok_per_s : 0.0, "groups", (json_int_t)n->n_group, "tokens", (json_int_t)n->n_tok,
                             "kv_free_blocks", (int)n->free_block, "kv_blocks", (int)n->n_block, "swap_ms", (int)n->swap_ms, "stall_us",
                             (int)n->stall_us, "heard_s", clock_s(now - n->heard_ns), "joined_s", clock_s(now - n->joined_ns)));
     return json_pack("{s:o}", "nodes", list);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define HOPELESS 64 /* refusals of one job by whatever nodes: more of them than are remembered */
+
 struct dispatch {
     struct job **job;
     uint32_t n, cap;
@@ -116,10 +118,10 @@ enum err dispatch_finish(struct dispatch *d, uint64_t id, int64_t now_ns)
     return ERR_OK;
 }
 
-void dispatch_return(struct dispatch *d, uint64_t id, int64_t now_ns)
+void dispatch_return(struct dispatch *d, uint64_t id, uint64_t node, int64_t now_ns)
 {
     struct job *j = find(d, id);
-    if (j && j->state == JOB_IN_FLIGHT) enqueue(d, j, true, now_ns);
+    if (j && j->state == JOB_IN_FLIGHT && j->node == node) enqueue(d, j, true, now_ns);
 }
 
 uint32_t dispatch_need(const struct dispatch *d, uint64_t node, uint64_t version)
@@ -144,7 +146,7 @@ const struct job *dispatch_hopeless(const struct dispatch *d, const uint64_t *up
     for (const struct job *j = d->head; n && j; j = j->next) {
         uint32_t k = 0;
         while (k < n && refused(j, up[k])) k++;
-        if (k == n) return j;
+        if (k == n || j->n_refused >= HOPELESS) return j;
     }
     return NULL;
 }

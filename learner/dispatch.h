@@ -47,8 +47,8 @@ const struct job *dispatch_find(const struct dispatch *d, uint64_t id); /* NULL:
 
 /* A whole group came for this job. ERR_STALE: it is done already, or unknown. */
 enum err dispatch_finish(struct dispatch *d, uint64_t id, int64_t now_ns) MUST_CHECK;
-/* A group came but cannot be used: the job waits again. */
-void dispatch_return(struct dispatch *d, uint64_t id, int64_t now_ns);
+/* node gives the job back undone: it waits again, unless another node has it by now. */
+void dispatch_return(struct dispatch *d, uint64_t id, uint64_t node, int64_t now_ns);
 
 /* The least room that a waiting job needs which dispatch_take would give to node at this version if it had the room. 0: there is no such job. */
 uint32_t dispatch_need(const struct dispatch *d, uint64_t node, uint64_t version);
@@ -56,7 +56,7 @@ uint32_t dispatch_need(const struct dispatch *d, uint64_t node, uint64_t version
 /* node cannot do this job, and says why: it waits for another one. */
 void dispatch_refuse(struct dispatch *d, uint64_t id, uint64_t node, struct span words, int64_t now_ns);
 
-/* A waiting job that has been refused by each of up[0..n), n > 0: nobody here can do it. NULL: there is none. */
+/* A waiting job that has been refused by each of up[0..n), n > 0, or 64 times: nobody here can do it. NULL: there is none. */
 const struct job *dispatch_hopeless(const struct dispatch *d, const uint64_t *up, uint32_t n);
 
 /* What a node says it holds: jobs in flight there since before since_ns that are not among held[0..n) were lost on the way and wait

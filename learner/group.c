@@ -16,6 +16,7 @@ static enum err check_shape(const struct msg_group *m, const struct group_limits
                        lim->group_size);
     for (uint32_t i = 0; i < m->n_tok.n; i++) {
         const uint32_t n = msg_u32_at(m->n_tok, i);
+        if (msg_u8_at(m->finish, i) > FINISH_ABORT) return why_set(why, ERR_RANGE, "completion %u ended in no known way", i);
         if (msg_u8_at(m->finish, i) == FINISH_ABORT) return why_set(why, ERR_CANCELLED, "completion %u was aborted", i);
         if (!n || n > lim->max_tok) return why_set(why, ERR_RANGE, "completion %u has %u tokens, at most %u were asked for", i, n, lim->max_tok);
         total += n;
@@ -116,6 +117,8 @@ enum err reward_list_parse(const char *names, const char *weights, struct reward
         if (l.n == MAX_REWARD) return why_set(why, ERR_RANGE, "reward_funcs: at most %d", MAX_REWARD);
         l.reward[l.n] = reward_find(item);
         if (!l.reward[l.n]) return why_set(why, ERR_NOENT, "reward_funcs: there is no reward \"%.*s\"", (int)item.n, (const char *)item.p);
+        for (uint32_t i = 0; i < l.n; i++)
+            if (l.reward[i] == l.reward[l.n]) return why_set(why, ERR_INVAL, "reward_funcs: \"%s\" is named twice", l.reward[i]->name);
         l.weight[l.n++] = 1;
     }
     if (!l.n) return why_set(why, ERR_INVAL, "reward_funcs: none is named");
@@ -124,7 +127,7 @@ enum err reward_list_parse(const char *names, const char *weights, struct reward
         char *end;
         if (n_weight == l.n) return why_set(why, ERR_INVAL, "reward_weights: more weights than rewards");
         l.weight[n_weight++] = strtod((const char *)item.p, &end);
-        if (end != (const char *)item.p + item.n) return why_set(why, ERR_INVAL, "reward_weights: not a number in \"%s\"", weights);
+        if (end != (const char *)item.p + item.n || !isfinite(l.weight[n_weight - 1])) return why_set(why, ERR_INVAL, "reward_weights: not a number in \"%s\"", weights);
     }
     if (n_weight && n_weight != l.n) return why_set(why, ERR_INVAL, "reward_weights: %u weights for %u rewards", n_weight, l.n);
     *ret_list = l;
@@ -137,7 +140,11 @@ enum err group_score(struct group *g, const struct tokenizer *tok, const struct 
     for (uint32_t i = 0; i < g->n; i++) {
         struct completion *c = &g->c[i];
         struct text_buf text = {0};
-        TRY(tokenizer_decode(tok, c->tok, c->n_tok, true, &text));
+        const enum err e = tokenizer_decode(tok, c->tok, c->n_tok, true, &text);
+        if (e) {
+            free(text.p);
+            return e;
+        }
         c->text = text.p ? text.p : strdup("");
         if (!c->text) return ERR_NOMEM;
         const struct reward_in in = {span_of(c->text, text.n), span_str(row->answer), c->n_tok, c->finish == FINISH_LENGTH};

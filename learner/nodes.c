@@ -3,12 +3,28 @@
 
 #include <stdlib.h>
 
+/* Forget the oldest node that is gone; false: all are here. What it held was given to others when it went. */
+static bool make_room(struct nodes *n)
+{
+    for (struct node **at = &n->head; *at; at = &(*at)->next) {
+        struct node *x = *at;
+        if (x->peer) continue;
+        *at = x->next;
+        free(x);
+        n->n--;
+        return true;
+    }
+    return false;
+}
+
 struct node *nodes_greet(struct nodes *n, uint64_t boot, int64_t now_ns)
 {
     for (struct node *x = n->head; x; x = x->next)
         if (x->boot == boot) return x;
+    if (n->n >= NODES_MAX && !make_room(n)) return NULL;
     struct node *x = calloc(1, sizeof *x);
     if (!x) return NULL;
+    n->n++;
     x->id = ++n->last_id;
     x->boot = boot;
     x->joined_ns = now_ns;
@@ -39,6 +55,7 @@ void nodes_done(struct nodes *n)
         n->head = x->next;
         free(x);
     }
+    n->n = 0;
 }
 
 bool node_is_up(const struct node *n)

@@ -25,12 +25,15 @@ struct node {
     float tok_per_s;
 };
 
+#define NODES_MAX 1024 /* known at a time; of those that are gone the oldest is forgotten for a new one */
+
 struct nodes {
     struct node *head;
+    uint32_t n;
     uint64_t last_id;
 };
 
-/* The node of this process (boot), new or known. NULL: out of memory. */
+/* The node of this process (boot), new or known. NULL: out of memory, or NODES_MAX are here. */
 struct node *nodes_greet(struct nodes *n, uint64_t boot, int64_t now_ns);
 struct node *nodes_find(const struct nodes *n, uint64_t id);
 struct node *nodes_by_peer(const struct nodes *n, uint64_t peer);

@@ -66,6 +66,13 @@ static enum err read_row(const struct source *s, const char *text, size_t n, uin
     return s->need_solution ? encode(s, r->solution, line, "solution", &r->sol, &r->n_sol) : ERR_OK;
 }
 
+static bool is_blank(const char *p, size_t n)
+{
+    size_t i = 0;
+    while (i < n && (p[i] == ' ' || p[i] == '\t' || p[i] == '\r')) i++;
+    return i == n;
+}
+
 static enum err read_rows(const struct source *s, const char *text, size_t n, uint32_t limit, struct prompts *p)
 {
     uint32_t cap = 0, line = 0;
@@ -73,7 +80,7 @@ static enum err read_rows(const struct source *s, const char *text, size_t n, ui
         const char *nl = memchr(at, '\n', (size_t)(end - at));
         const size_t len = nl ? (size_t)(nl - at) : (size_t)(end - at);
         line++;
-        if (strspn(at, " \t\r\n") < len) {
+        if (!is_blank(at, len)) {
             if (p->n == cap) {
                 cap = cap ? cap * 2 : 256;
                 struct prompt_row *rows = realloc(p->row, cap * sizeof *rows);
@@ -93,11 +100,18 @@ enum err prompts_open(const char *path, const struct tokenizer *tok, uint32_t ma
 {
     char *text;
     size_t n;
+    TRY(file_read(path, DATA_MAX_BYTES, &text, &n, why));
+    enum err e = prompts_parse(span_of(text, n), path, tok, max_prompt_tok, limit, need_solution, seed, ret_prompts, why);
+    free(text);
+    return e;
+}
+
+enum err prompts_parse(struct span text, const char *path, const struct tokenizer *tok, uint32_t max_prompt_tok, uint32_t limit, bool need_solution,
+                       uint64_t seed, struct prompts *ret_prompts, struct why *why)
+{
     struct prompts p = {.seed = seed, .epoch = UINT64_MAX};
     const struct source s = {path, tok, max_prompt_tok, need_solution, why};
-    TRY(file_read(path, DATA_MAX_BYTES, &text, &n, why));
-    enum err e = read_rows(&s, text, n, limit, &p);
-    free(text);
+    enum err e = read_rows(&s, (const char *)text.p, text.n, limit, &p);
     if (!e) {
         p.order = calloc(p.n, sizeof *p.order);
         e = p.order ? ERR_OK : ERR_NOMEM;

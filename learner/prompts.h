@@ -31,6 +31,9 @@ struct prompts {
 /* Read path. limit: rows at most (0: all). need_solution: rows without one are an error. Errors name the file, the line and the field. */
 enum err prompts_open(const char *path, const struct tokenizer *tok, uint32_t max_prompt_tok, uint32_t limit, bool need_solution, uint64_t seed,
                       struct prompts *ret_prompts, struct why *why) MUST_CHECK;
+/* The same from bytes; path stands in the words. */
+enum err prompts_parse(struct span text, const char *path, const struct tokenizer *tok, uint32_t max_prompt_tok, uint32_t limit, bool need_solution,
+                       uint64_t seed, struct prompts *ret_prompts, struct why *why) MUST_CHECK;
 void prompts_close(struct prompts *p);
 
 /* The row of draw number i (0, 1, ...). One thread: keeps the present epoch's order. */

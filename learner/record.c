@@ -67,6 +67,7 @@ enum err record_open(const char *run_dir, uint64_t step, const struct prompts *p
     if (!e) e = db_rewind(r->db, step, why);
     if (!e) e = open_lines(r, step, why);
     if (e) {
+        if (r->lines) fclose(r->lines);
         db_close(r->db);
         free(r);
         return e;
@@ -148,8 +149,15 @@ enum err record_step(struct record *r, const struct step_metrics *m, const struc
 {
     char *line = line_of(m);
     if (!line) return ERR_NOMEM;
-    enum err e = put_all(r, m, b, line, why);
+    enum err e = m->step ? put_all(r, m, b, line, why) : ERR_OK;
     if (!e && (fprintf(r->lines, "%s\n", line) < 0 || fflush(r->lines))) e = why_set(why, err_from_errno(errno), "%s: %s", r->path, strerror(errno));
     free(line);
     return e;
+}
+
+enum err record_sync(struct record *r, struct why *why)
+{
+    double busy;
+    if (fsync(fileno(r->lines))) return why_set(why, err_from_errno(errno), "%s: cannot sync: %s", r->path, strerror(errno));
+    return db_number(r->db, "PRAGMA wal_checkpoint(PASSIVE)", &busy, why); /* which syncs */
 }

@@ -29,7 +29,10 @@ enum err record_open(const char *run_dir, uint64_t step, const struct prompts *p
                      struct record **ret_record, struct why *why) MUST_CHECK;
 enum err record_close(struct record *r, struct why *why) MUST_CHECK; /* NULL is a no-op */
 
-/* A step's line, and its groups (NULL for sft). */
+/* A step's line, and its groups (NULL for sft). Step 0, the evaluation before the first step, has a line and no row in run.db. */
 enum err record_step(struct record *r, const struct step_metrics *m, const struct step_batch *b, struct why *why) MUST_CHECK;
+
+/* Down to the disk, so that a checkpoint never knows of steps that the books have lost. */
+enum err record_sync(struct record *r, struct why *why) MUST_CHECK;
 
 #endif

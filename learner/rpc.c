@@ -43,7 +43,31 @@ static void hear(struct node *n, int64_t now_ns)
     log_event(LOG_LEVEL_INFO, "node_back", "%s", n->name);
 }
 
+static void lose(struct service *s, struct node *n, const char *event);
+
 /* -- hello ------------------------------------------------------------------------------------------------------------ */
+
+/* A peer's words, for logs and JSON: anything but printable ASCII becomes '?'. */
+static void copy_words(struct span from, char *out, size_t cap)
+{
+    msg_str_copy(from, out, cap);
+    for (char *p = out; *p; p++)
+        if (*p < ' ' || *p > '~') *p = '?';
+}
+
+/* The node sits on this connection from now on: a question it left open on another goes nowhere, and whoever sat here before is gone. */
+static void seat(struct service *s, struct node *n, struct net_req *req)
+{
+    const uint64_t peer = net_req_peer(req);
+    struct node *before = nodes_by_peer(&s->nodes, peer);
+    if (before && before != n) {
+        before->peer = 0;
+        lose(s, before, "node_lost");
+    }
+    if (n->peer != peer) unpark(s, n, 0, 0);
+    n->peer = peer;
+    net_req_addr(req, n->addr, sizeof n->addr);
+}
 
 static void on_hello(struct service *s, struct net_req *req, struct span frame)
 {
@@ -61,11 +85,10 @@ static void on_hello(struct service *s, struct net_req *req, struct span frame)
         log_event(LOG_LEVEL_WARN, "hello_refused", "%s", why_str(&why, e));
         return say_ack(s, req, e, why_str(&why, e));
     }
-    n->peer = net_req_peer(req);
-    net_req_addr(req, n->addr, sizeof n->addr);
+    seat(s, n, req);
     n->max_seq = m.max_seq;
-    msg_str_copy(m.name, n->name, sizeof n->name);
-    msg_str_copy(m.numerics, n->numerics, sizeof n->numerics);
+    copy_words(m.name, n->name, sizeof n->name);
+    copy_words(m.numerics, n->numerics, sizeof n->numerics);
     n->exact = !strcmp(n->numerics, s->dev->numerics);
     hear(n, clock_now_ns());
     log_event(LOG_LEVEL_INFO, "node_joined", "%s from %s, node %llu%s", n->name, n->addr, (unsigned long long)n->id,
@@ -95,8 +118,8 @@ static void give_up_if_hopeless(struct service *s)
     if (!n || s->stop) return;
     const struct job *j = dispatch_hopeless(s->dispatch, up, n);
     const uint32_t need = dispatch_need(s->dispatch, 0, UINT64_MAX);
-    if (j) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do job %llu: %s", (unsigned long long)j->id, j->words);
-    else if (need > room) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do jobs of %u completions: the largest max_num_seqs is %u", need, room);
+    if (j) log_event(LOG_LEVEL_ERROR, "job_hopeless", "every node has refused job %llu: %s", (unsigned long long)j->id, j->words);
+    else if (need > room) log_event(LOG_LEVEL_ERROR, "job_hopeless", "no node can do a group of %u completions: the largest max_num_seqs is %u", need, room);
     else return;
     s->exit_code = 1;
     service_stop(s);
@@ -168,11 +191,21 @@ static void on_ask(struct service *s, struct net_req *req, struct span frame)
     n->ask_room = m.room_seq;
     if (serve_one(s, n)) return;
     /* Behind: say so, and let it fetch. */
-    if (n->have.incarnation != s->incarnation || n->have.counter != s->version || s->paused || n->drain) unpark(s, n, 20, 0);
+    if (n->have.incarnation != s->incarnation || n->have.counter < s->version || s->paused || n->drain) unpark(s, n, 20, 0);
     give_up_if_hopeless(s);
 }
 
 /* -- group ------------------------------------------------------------------------------------------------------------- */
+
+/* A node whose group is malformed would make the same again: it is not asked for this job any more. */
+static enum err cannot_use(struct service *s, const struct node *n, uint64_t job_id, enum err e, const struct why *why)
+{
+    const int64_t now = clock_now_ns();
+    if (n && (e == ERR_FORMAT || e == ERR_RANGE)) dispatch_refuse(s->dispatch, job_id, n->id, span_str(why_str(why, e)), now);
+    else if (n) dispatch_return(s->dispatch, job_id, n->id, now);
+    give_up_if_hopeless(s);
+    return e;
+}
 
 static enum err take_group(struct service *s, struct span frame, struct node **ret_node, struct why *why)
 {
@@ -191,12 +224,13 @@ static enum err take_group(struct service *s, struct span frame, struct node **r
         give_up_if_hopeless(s);
         return ERR_OK;
     }
-    const struct group_limits lim = {j->group_size, s->conf->max_completion_length, s->dims.n_vocab, s->version, j->min_version};
+    /* a node may have fetched, and drawn with, a version whose letter has not reached this thread */
+    const struct group_limits lim = {j->group_size, s->conf->max_completion_length, s->dims.n_vocab, push_source_newest(s->source).counter,
+                                     j->min_version};
     enum err e = group_read(&m, &lim, &g, why);
     if (e) {
         s->n_bad++;
-        dispatch_return(s->dispatch, m.job_id, clock_now_ns());
-        return e;
+        return cannot_use(s, *ret_node, m.job_id, e, why);
     }
     g->step = j->step;
     g->eval = j->eval;
@@ -270,8 +304,9 @@ static void on_bye(struct service *s, struct net_req *req, struct span frame)
     struct why why = {0};
     if (msg_get_bye(frame, &m, &why)) return say_ack(s, req, ERR_FORMAT, why_str(&why, ERR_FORMAT));
     struct node *n = nodes_find(&s->nodes, m.node_id);
+    const uint64_t peer = net_req_peer(req); /* the request is gone once it is answered */
     say_ack(s, req, ERR_OK, "");
-    if (n) {
+    if (n && n->peer == peer) {
         lose(s, n, "node_left");
         n->peer = 0;
     }

@@ -150,6 +150,29 @@ static void call_ended(struct service *s, enum err e, const struct why *why, con
 
 /* -- opening ------------------------------------------------------------------------------------------------------------ */
 
+/* What would only go wrong in the middle of a run, at the first long row. */
+static enum err check_lengths(const struct service *s, struct why *why)
+{
+    const struct learner_conf *c = s->conf;
+    if (c->max_prompt_length + c->max_completion_length > s->dims.max_pos)
+        return why_set(why, ERR_RANGE, "max_prompt_length + max_completion_length = %u, the model has %u positions",
+                       c->max_prompt_length + c->max_completion_length, s->dims.max_pos);
+    const uint64_t group_bytes = (uint64_t)c->num_generations * (13ull * c->max_completion_length + 5);
+    if (!c->mode && group_bytes > MAX_FRAME - 4096)
+        return why_set(why, ERR_RANGE, "num_generations = %u with max_completion_length = %u: a group may take %llu bytes, a message holds %u",
+                       c->num_generations, c->max_completion_length, (unsigned long long)group_bytes, MAX_FRAME);
+    for (uint32_t i = 0; i < s->data.n; i++) {
+        const struct prompt_row *r = &s->data.row[i];
+        const uint32_t n = r->n_tok + (c->mode ? r->n_sol + 1 : c->max_completion_length);
+        if (n - 1 > c->micro_batch_tokens)
+            return why_set(why, ERR_RANGE, "%s:%u: up to %u tokens with the completion, micro_batch_tokens is %u", c->train_data, r->line, n, c->micro_batch_tokens);
+        if (n > s->dims.max_pos)
+            return why_set(why, ERR_RANGE, "%s:%u: %u tokens with the %s, the model has %u positions", c->train_data, r->line, n,
+                           c->mode ? "solution" : "completion", s->dims.max_pos);
+    }
+    return ERR_OK;
+}
+
 static enum err open_data(struct service *s, struct why *why)
 {
     const struct learner_conf *c = s->conf;
@@ -165,7 +188,7 @@ static enum err open_data(struct service *s, struct why *why)
     TRY(reward_list_parse(c->reward_funcs, c->reward_weights, &s->rewards, why));
     TRY(prompts_open(c->train_data, s->tok, c->max_prompt_length, 0, c->mode != 0, c->seed, &s->data, why));
     if (*c->eval_data) TRY(prompts_open(c->eval_data, s->tok, c->max_prompt_length, c->eval_limit, false, c->seed, &s->eval, why));
-    return ERR_OK;
+    return check_lengths(s, why);
 }
 
 static enum err open_source(struct service *s, struct why *why)
@@ -193,9 +216,6 @@ static enum err open_trainer(struct service *s, struct why *why)
         .micro_batch_seqs = c->micro_batch_seqs,
         .logits_bytes = c->logits_memory,
     };
-    if (c->max_prompt_length + c->max_completion_length > s->dims.max_pos)
-        return why_set(why, ERR_RANGE, "max_prompt_length + max_completion_length = %u, the model has %u positions",
-                       c->max_prompt_length + c->max_completion_length, s->dims.max_pos);
     TRY(dev_open(&d, &s->dev, why));
     TRY(trainer_create(s->dev, &s->dims, &o, &s->trainer, why));
     return open_source(s, why);
@@ -220,7 +240,15 @@ static enum err open_train(struct service *s, struct why *why)
     return ERR_OK;
 }
 
-/* The bulk address as nodes see it: without a host when it is the one they dialled. */
+/* The bulk address as nodes see it: without a host when it is the one they dialled, or any. */
+static void bulk_address(struct service *s)
+{
+    const char *set = s->conf->bulk_listen, *host = strstr(set, "//"), *end = host ? strrchr(host, ':') : NULL;
+    const int n = end ? (int)(end - host - 2) : 0;
+    const bool any = !n || !strncmp(host + 2, "0.0.0.0", (size_t)n) || !strncmp(host + 2, "*", (size_t)n) || !strncmp(host + 2, "[::]", (size_t)n);
+    snprintf(s->bulk_url, sizeof s->bulk_url, "tcp://%.*s:%u", any ? 0 : n, any ? "" : host + 2, net_server_port(s->bulk));
+}
+
 static enum err open_doors(struct service *s, struct why *why)
 {
     char url[256], path[4096];
@@ -231,7 +259,7 @@ static enum err open_doors(struct service *s, struct why *why)
     if (*s->conf->bulk_listen) snprintf(url, sizeof url, "%s", s->conf->bulk_listen);
     else snprintf(url, sizeof url, "%.*s:0", colon ? (int)(colon - s->conf->listen) : 0, s->conf->listen);
     TRY(net_listen(s->loop, url, &bo, &s->bulk, why));
-    snprintf(s->bulk_url, sizeof s->bulk_url, "tcp://:%u", net_server_port(s->bulk));
+    bulk_address(s);
     snprintf(path, sizeof path, "%s/learner.sock", s->conf->run_dir);
     const struct ctl_server_opts co = {.arg = s, .on_req = ctl__on_req};
     TRY(ctl_listen(s->loop, path, &co, &s->ctl, why));

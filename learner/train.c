@@ -11,6 +11,7 @@
 #include "common/base/file.h"
 #include "common/base/rng.h"
 #include "common/model/folder.h"
+#include "common/run/curve.h"
 #include "common/svc/log.h"
 #include "learner/advantage.h"
 #include "learner/ckpt.h"
@@ -37,6 +38,12 @@ struct step {
 static void step_done(struct step *st)
 {
     free(st->s), free(st->c), free(st->lp), free(st->ref), free(st->score), free(st->reward), free(st->sol);
+}
+
+/* To the bit what a node computes from the fp32 of its job: the reciprocal of a double would often be another number. */
+static float inv_temp(const struct train *t)
+{
+    return 1 / (float)t->conf->temperature;
 }
 
 static bool stopping(const struct train *t)
@@ -73,8 +80,7 @@ static enum err load_model(struct train *t, struct ckpt *c, struct why *why)
     char dir[4096];
     if (ckpt_newest(t->conf->run_dir, dir, sizeof dir) == ERR_OK) {
         log_event(LOG_LEVEL_WARN, "started_anew", "checkpoints up to %s are removed", dir);
-        snprintf(dir, sizeof dir, "%s/checkpoints", t->conf->run_dir);
-        TRY(file_remove_tree(dir, why));
+        TRY(ckpt_remove_all(t->conf->run_dir, why));
     }
     TRY(folder_load(t->conf->model, trainer_table(t->trainer), c->master, NULL, why));
     return trainer_set_master(t->trainer, c->master);
@@ -110,6 +116,7 @@ bool train_is_finished(const struct train *t)
 static enum err save(struct train *t, struct why *why)
 {
     struct ckpt c;
+    TRY(record_sync(t->record, why));
     TRY(ckpt_init(&c, trainer_table(t->trainer)->n_param));
     c.step = t->step;
     c.seed = t->conf->seed;
@@ -143,21 +150,42 @@ static enum err publish(struct train *t, double *ret_s, struct why *why)
     return ERR_OK;
 }
 
-/* Mean of the first reward over the held-out rows, through the nodes, at the present version. */
+/* Which reward says whether an answer is right: `accuracy`, else the first. */
+static uint32_t right_reward(const struct train *t)
+{
+    for (uint32_t i = 0; i < t->rewards->n; i++)
+        if (!strcmp(t->rewards->reward[i]->name, "accuracy")) return i;
+    return 0;
+}
+
+/* Mean of that reward over the held-out rows, through the nodes, at the present version. */
 static enum err evaluate(struct train *t)
 {
+    const uint32_t r = right_reward(t);
     void *letter;
     t->calls.evaluate(t->calls.service, t->step, t->step);
     TRY(queue_take(t->eval_q, -1, &letter));
     struct step_batch *b = letter;
     double right = 0, n = 0;
     for (uint32_t i = 0; i < b->n; i++)
-        for (uint32_t k = 0; k < b->group[i]->n; k++, n++) right += b->group[i]->c[k].reward[0];
+        for (uint32_t k = 0; k < b->group[i]->n; k++, n++) right += b->group[i]->c[k].reward[r];
     step_batch_destroy(b);
     t->accuracy = n > 0 ? right / n : NAN;
     if (isnan(t->first_accuracy)) t->first_accuracy = t->accuracy;
     log_event(LOG_LEVEL_INFO, "evaluated", "step %llu: accuracy %.4f over %.0f completions", (unsigned long long)t->step, t->accuracy, n);
     return ERR_OK;
+}
+
+/* Before the first step, so that a curve has its beginning: the line of step 0 holds an accuracy and nothing else. */
+static enum err evaluate_first(struct train *t, struct why *why)
+{
+    TRY(evaluate(t));
+    struct step_metrics m = {.accuracy = t->accuracy};
+    double *const none[] = {&m.loss, &m.lr, &m.reward, &m.reward_std, &m.kl, &m.entropy, &m.grad_norm, &m.clip_frac, &m.completion_length,
+                            &m.completion_length_min, &m.completion_length_max, &m.truncated_frac, &m.zero_variance_frac, &m.mismatch_max,
+                            &m.mismatch_tok, &m.staleness, &m.gen_s, &m.reward_s, &m.train_s, &m.push_s, &m.step_s, &m.tok_per_s};
+    for (unsigned i = 0; i < sizeof none / sizeof *none; i++) *none[i] = NAN;
+    return t->step ? ERR_OK : record_step(t->record, &m, NULL, why);
 }
 
 static bool eval_is_due(const struct train *t)
@@ -253,7 +281,7 @@ static enum err measure_mismatch(struct train *t, const struct step *st, struct 
         for (uint32_t i = 0; i < st->n; i++)
             for (uint32_t j = 0; j < st->c[i]->n_tok; j++) n_with += covered(st->c[i], j, v);
         if (!n_with || push_source_take(t->source, (struct version){t->incarnation, v}, &image)) continue;
-        enum err e = trainer_score(t->trainer, image, st->s, st->n, (float)(1 / t->conf->temperature), st->score, why);
+        enum err e = trainer_score(t->trainer, image, st->s, st->n, inv_temp(t), st->score, why);
         push_source_give(t->source, (struct version){t->incarnation, v});
         if (e) return e;
         n += compare(st, st->score, v, &worst);
@@ -321,14 +349,14 @@ static enum err score_reference(struct train *t, struct step *st, struct why *wh
         st->s[i].ref_lp = st->ref + at;
         at += st->s[i].n_tok;
     }
-    return trainer_score_reference(t->trainer, st->s, st->n, (float)(1 / t->conf->temperature), st->ref, why);
+    return trainer_score_reference(t->trainer, st->s, st->n, inv_temp(t), st->ref, why);
 }
 
 static enum err update_grpo(struct train *t, const struct step_batch *b, struct step *st, struct step_metrics *m, struct why *why)
 {
     const struct learner_conf *c = t->conf;
     const struct loss_opts o = {LOSS_GRPO, (float)c->epsilon, (float)(c->epsilon_high > 0 ? c->epsilon_high : c->epsilon), (float)c->beta,
-                                (float)(1 / c->temperature)};
+                                inv_temp(t)};
     struct step_result r;
     TRY(lay_out(t, b, st));
     count_completions(b, m);
@@ -437,7 +465,7 @@ static enum err run_all(struct train *t, struct why *why)
     double s;
     const uint64_t begun = t->step;
     TRY(publish(t, &s, why));
-    if (t->conf->eval_steps && *t->conf->eval_data && isnan(t->accuracy)) TRY(evaluate(t));
+    if (t->conf->eval_steps && *t->conf->eval_data && isnan(t->accuracy)) TRY(evaluate_first(t, why));
     if (isnan(t->first_accuracy)) t->first_accuracy = t->accuracy;
     while (!stopping(t) && !train_is_finished(t)) {
         TRY(run_step(t, why));
@@ -445,6 +473,14 @@ static enum err run_all(struct train *t, struct why *why)
     }
     if (t->step == begun && train_is_finished(t)) return save(t, why); /* the first evaluation was good enough */
     return t->saved == t->step ? ERR_OK : save(t, why);
+}
+
+/* For people; a run that ends before its first step has none. */
+static void draw_curve(const struct train *t)
+{
+    struct why why = {0};
+    const enum err e = t->step ? curve_write_svg(t->conf->run_dir, &why) : ERR_OK;
+    if (e) log_event(LOG_LEVEL_WARN, "no_curve", "%s", why_str(&why, e));
 }
 
 void *train_main(void *arg)
@@ -456,6 +492,7 @@ void *train_main(void *arg)
     t->started_ns = clock_now_ns();
     enum err e = run_all(t, &why);
     if (e == ERR_CLOSED && stopping(t)) e = t->saved == t->step ? ERR_OK : save(t, &why); /* it waited for groups: between two steps */
+    draw_curve(t);
     snprintf(summary, sizeof summary, "reward %.3f -> %.3f, held-out accuracy %.3f -> %.3f, %llu steps, %.0f s", t->first_reward, t->last_reward,
              t->first_accuracy, t->accuracy, (unsigned long long)t->step, clock_s(clock_now_ns() - t->started_ns));
     t->calls.ended(t->calls.service, e, &why, summary);

@@ -120,70 +120,38 @@ static bool set_simple(enum wire_type type, bool b, struct wire_item *it)
 static bool next_tagged(struct wire *w, uint8_t tag, struct wire_item *it)
 {
     switch (tag) {
-    case 0xc0:
-        return set_simple(WIRE_NIL, false, it);
-    case 0xc2:
-        return set_simple(WIRE_BOOL, false, it);
-    case 0xc3:
-        return set_simple(WIRE_BOOL, true, it);
-    case 0xc4:
-        return take_long(w, WIRE_BIN, 1, it);
-    case 0xc5:
-        return take_long(w, WIRE_BIN, 2, it);
-    case 0xc6:
-        return take_long(w, WIRE_BIN, 4, it);
-    case 0xc7:
-        return take_long(w, WIRE_EXT, 1, it);
-    case 0xc8:
-        return take_long(w, WIRE_EXT, 2, it);
-    case 0xc9:
-        return take_long(w, WIRE_EXT, 4, it);
-    case 0xca:
-        return take_float(w, 4, it);
-    case 0xcb:
-        return take_float(w, 8, it);
-    case 0xcc:
-        return take_uint(w, 1, it);
-    case 0xcd:
-        return take_uint(w, 2, it);
-    case 0xce:
-        return take_uint(w, 4, it);
-    case 0xcf:
-        return take_uint(w, 8, it);
-    case 0xd0:
-        return take_int(w, 1, it);
-    case 0xd1:
-        return take_int(w, 2, it);
-    case 0xd2:
-        return take_int(w, 4, it);
-    case 0xd3:
-        return take_int(w, 8, it);
-    case 0xd4:
-        return take_fixext(w, 1, it);
-    case 0xd5:
-        return take_fixext(w, 2, it);
-    case 0xd6:
-        return take_fixext(w, 4, it);
-    case 0xd7:
-        return take_fixext(w, 8, it);
-    case 0xd8:
-        return take_fixext(w, 16, it);
-    case 0xd9:
-        return take_long(w, WIRE_STR, 1, it);
-    case 0xda:
-        return take_long(w, WIRE_STR, 2, it);
-    case 0xdb:
-        return take_long(w, WIRE_STR, 4, it);
-    case 0xdc:
-        return take_head(w, WIRE_ARRAY, 2, it);
-    case 0xdd:
-        return take_head(w, WIRE_ARRAY, 4, it);
-    case 0xde:
-        return take_head(w, WIRE_MAP, 2, it);
-    case 0xdf:
-        return take_head(w, WIRE_MAP, 4, it);
-    default:
-        return false; /* 0xc1 is never used */
+    case 0xc0: return set_simple(WIRE_NIL, false, it);
+    case 0xc2: return set_simple(WIRE_BOOL, false, it);
+    case 0xc3: return set_simple(WIRE_BOOL, true, it);
+    case 0xc4: return take_long(w, WIRE_BIN, 1, it);
+    case 0xc5: return take_long(w, WIRE_BIN, 2, it);
+    case 0xc6: return take_long(w, WIRE_BIN, 4, it);
+    case 0xc7: return take_long(w, WIRE_EXT, 1, it);
+    case 0xc8: return take_long(w, WIRE_EXT, 2, it);
+    case 0xc9: return take_long(w, WIRE_EXT, 4, it);
+    case 0xca: return take_float(w, 4, it);
+    case 0xcb: return take_float(w, 8, it);
+    case 0xcc: return take_uint(w, 1, it);
+    case 0xcd: return take_uint(w, 2, it);
+    case 0xce: return take_uint(w, 4, it);
+    case 0xcf: return take_uint(w, 8, it);
+    case 0xd0: return take_int(w, 1, it);
+    case 0xd1: return take_int(w, 2, it);
+    case 0xd2: return take_int(w, 4, it);
+    case 0xd3: return take_int(w, 8, it);
+    case 0xd4: return take_fixext(w, 1, it);
+    case 0xd5: return take_fixext(w, 2, it);
+    case 0xd6: return take_fixext(w, 4, it);
+    case 0xd7: return take_fixext(w, 8, it);
+    case 0xd8: return take_fixext(w, 16, it);
+    case 0xd9: return take_long(w, WIRE_STR, 1, it);
+    case 0xda: return take_long(w, WIRE_STR, 2, it);
+    case 0xdb: return take_long(w, WIRE_STR, 4, it);
+    case 0xdc: return take_head(w, WIRE_ARRAY, 2, it);
+    case 0xdd: return take_head(w, WIRE_ARRAY, 4, it);
+    case 0xde: return take_head(w, WIRE_MAP, 2, it);
+    case 0xdf: return take_head(w, WIRE_MAP, 4, it);
+    default: return false; /* 0xc1 is never used */
     }
 }
 

@@ -114,11 +114,15 @@ static void on_job(struct service *s, struct ctl_req *req, struct span frame)
     struct owner_ctl *o = e ? NULL : calloc(1, sizeof *o);
     if (!e && !o) e = ERR_NOMEM;
     if (!e) {
-        *o = (struct owner_ctl){OWNER_CTL, req, w};
+        *o = (struct owner_ctl){.owner = OWNER_CTL, .req = req, .work = w};
         w->owner = o;
         e = service__submit(s, w, &why);
     }
     if (!e) {
+        o->next = s->ctl_work;
+        o->prev = &s->ctl_work;
+        if (o->next) o->next->prev = &o->next;
+        s->ctl_work = o;
         ctl_req_set_data(req, o);
         return;
     }
@@ -154,11 +158,25 @@ void ctl__done(struct service *s, struct work *w)
     struct msg_buf b = {0};
     (void)s;
     if (o->req) {
+        enum err e = w->e;
         ctl_req_set_data(o->req, NULL);
-        if (w->e) answer(o->req, w->e, why_str(&w->why, w->e), NULL);
-        else if (intake_group(w, 0, &b) == ERR_OK) ctl_reply(o->req, msg_buf_span(&b));
+        if (!e) e = intake_group(w, 0, &b);
+        if (!e && b.n > CTL_MAX_FRAME) e = why_set(&w->why, ERR_RANGE, "a group of %zu bytes, a reply holds %u: ask for fewer or shorter completions", b.n, CTL_MAX_FRAME);
+        if (e) answer(o->req, e, why_str(&w->why, e), NULL);
+        else ctl_reply(o->req, msg_buf_span(&b));
     }
     msg_buf_done(&b);
+    *o->prev = o->next;
+    if (o->next) o->next->prev = o->prev;
     free(o);
     work_destroy(w);
+}
+
+void ctl__forget(struct service *s)
+{
+    while (s->ctl_work) {
+        struct owner_ctl *o = s->ctl_work;
+        s->ctl_work = o->next;
+        free(o);
+    }
 }

@@ -37,7 +37,7 @@ enum err intake_job(const struct msg_job *j, const int32_t *eos, uint32_t n_eos,
     w->want = (struct version){j->incarnation, j->min_version};
     w->n_eos = j->eos.n ? j->eos.n : n_eos < WORK_MAX_EOS ? n_eos : WORK_MAX_EOS;
     if (j->eos.n) msg_arr_copy(j->eos, sizeof *w->eos, w->eos);
-    else memcpy(w->eos, eos, w->n_eos * sizeof *eos);
+    else if (w->n_eos) memcpy(w->eos, eos, w->n_eos * sizeof *eos);
     *ret_work = w;
     return ERR_OK;
 }

@@ -72,7 +72,9 @@ enum err kvpool_take(struct kvpool *p, uint32_t n, int32_t *ret_block)
         ret_block[i] = p->free_block[--p->n_free];
         p->n_holder[ret_block[i]] = 1;
     }
-    return p->dev->ops->kv_zero(p->dev, NULL, &p->kv, ret_block, n);
+    const enum err e = p->dev->ops->kv_zero(p->dev, NULL, &p->kv, ret_block, n);
+    if (e) kvpool_give(p, ret_block, n);
+    return e;
 }
 
 void kvpool_share(struct kvpool *p, const int32_t *block, uint32_t n)

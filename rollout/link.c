@@ -17,7 +17,8 @@
 
 #define MAX_FRAME     (64u << 20)
 #define ASK_WAIT_MS   120000
-#define CALL_WAIT_MS  30000
+#define CALL_WAIT_MS  30000 /* at most; else so many beats: */
+#define CALL_BEATS    30
 #define FETCH_AGAIN_MS 500
 
 enum state { DOWN, GREETING, READY };
@@ -49,11 +50,19 @@ struct link {
 };
 
 static void ask(struct link *k);
+static void greet(struct link *k);
 static void fetch(struct link *k);
 
 /* Encode with put and call; done gets the link. */
 #define CALL(k, name, msg, wait_ms, done, arg)                                                                    \
     (msg_put_##name(&(msg), &(k)->buf) ? ERR_NOMEM : net_call((k)->net, msg_buf_span(&(k)->buf), wait_ms, done, arg))
+
+/* How long the learner may take to answer. */
+static uint32_t call_wait(const struct link *k)
+{
+    const uint64_t ms = (uint64_t)CALL_BEATS * k->beat_ms;
+    return !ms || ms > CALL_WAIT_MS ? CALL_WAIT_MS : (uint32_t)ms;
+}
 
 static void forget(struct held *h)
 {
@@ -74,7 +83,7 @@ static void on_group_ack(void *arg, enum err e, struct span reply)
     struct msg_ack a = {0};
     struct why why = {0};
     h->sending = false;
-    if (e) return; /* offered again after the next welcome */
+    if (e) return; /* offered again with a beat, or after the next welcome */
     if (msg_get_ack(reply, &a, &why)) log_event(LOG_LEVEL_WARN, "bad_reply", "group: %s", why_str(&why, ERR_FORMAT));
     else if (a.code) log_event(LOG_LEVEL_INFO, "group_dropped", "job %llu: %.*s", (unsigned long long)h->work->job_id, (int)a.why.n, (const char *)a.why.p);
     struct link *k = h->link;
@@ -86,7 +95,7 @@ static void send_group(struct held *h)
 {
     struct link *k = h->link;
     if (k->state != READY || h->sending) return;
-    if (intake_group(h->work, k->node_id, &k->buf) || net_call(k->net, msg_buf_span(&k->buf), CALL_WAIT_MS, on_group_ack, h)) return;
+    if (intake_group(h->work, k->node_id, &k->buf) || net_call(k->net, msg_buf_span(&k->buf), call_wait(k), on_group_ack, h)) return;
     h->sending = true;
 }
 
@@ -100,7 +109,7 @@ static void refuse(struct link *k, uint64_t job_id, const char *words)
 {
     const struct msg_group g = {.node_id = k->node_id, .job_id = job_id, .incarnation = k->incarnation, .why = span_str(words)};
     log_event(LOG_LEVEL_WARN, "job_refused", "job %llu: %s", (unsigned long long)job_id, words);
-    if (CALL(k, group, g, CALL_WAIT_MS, on_refusal_ack, k)) return;
+    if (k->state != READY || CALL(k, group, g, call_wait(k), on_refusal_ack, k)) return;
 }
 
 void link_done(struct link *k, struct work *w)
@@ -170,6 +179,7 @@ static void ask_again(void *arg)
     struct link *k = arg;
     loop_timer_stop(k->again);
     k->again = NULL;
+    if (k->state == DOWN && k->net && net_client_is_up(k->net)) greet(k);
     ask(k);
     fetch(k);
 }
@@ -178,6 +188,17 @@ static void later(struct link *k, uint32_t ms)
 {
     if (k->again) return;
     if (loop_timer_start(k->s->loop, ms ? ms : 1, 0, ask_again, k, &k->again)) k->again = NULL;
+}
+
+/* End the connection, which the transport takes badly while something comes in (net_nng.c): for one that does not answer. The calls that are
+ * open on it are never answered. */
+static void hang_up(struct link *k)
+{
+    k->state = DOWN;
+    net_client_close(k->net);
+    k->net = NULL;
+    k->asking = false;
+    for (struct held *h = k->held; h; h = h->next) h->sending = false;
 }
 
 static void on_ask_reply(void *arg, enum err e, struct span reply)
@@ -201,11 +222,10 @@ static void on_ask_reply(void *arg, enum err e, struct span reply)
         if (i.need_seq) ask(k); /* else when the next work has ended */
         else later(k, i.retry_ms);
         break;
-    default: /* an ack: the learner does not know us any more */
+    default: /* an ack: the learner does not know us any more, or not yet on this connection */
+        if (k->state != READY) break;
         log_event(LOG_LEVEL_WARN, "ask_refused", "by the learner; greeting again");
         k->state = DOWN;
-        net_client_close(k->net);
-        k->net = NULL;
         later(k, 500);
     }
 }
@@ -272,9 +292,18 @@ static void fetch(struct link *k)
     if (push_fetch_start(k->fetch, (struct version){0, 0}, on_fetched, k, &why)) later(k, FETCH_AGAIN_MS);
 }
 
+void link_load_failed(struct link *k, enum err e)
+{
+    k->loading = false;
+    log_event(LOG_LEVEL_WARN, "swap_failed", "%s", err_str(e));
+    later(k, FETCH_AGAIN_MS);
+}
+
 void link_swapped(struct link *k)
 {
     k->loading = false;
+    /* a fetch gets the newest there is, of which word may not have come yet */
+    if (k->s->version.incarnation == k->newest.incarnation && k->s->version.counter > k->newest.counter) k->newest = k->s->version;
     k->s->last_swap_ns = clock_now_ns() - k->fetch_started_ns;
     ask(k);
     fetch(k);
@@ -353,10 +382,9 @@ static void on_hello_reply(void *arg, enum err e, struct span reply)
         if (!e) e = welcome(k, &w, &why);
     }
     if (e) {
-        k->state = DOWN;
         if (e != ERR_CLOSED) log_event(LOG_LEVEL_ERROR, "hello_failed", "%s: %s", k->url, why_str(&why, e));
-        net_client_close(k->net); /* dial afresh, so that a refusal is not the end */
-        k->net = NULL;
+        if (reply.n) k->state = DOWN; /* refused: greet again on this connection, for a refusal is not the end */
+        else hang_up(k);
         later(k, 2000);
         return;
     }
@@ -372,16 +400,18 @@ static void on_hello_reply(void *arg, enum err e, struct span reply)
 static void on_up(void *arg, bool up)
 {
     struct link *k = arg;
-    if (!up) {
-        if (k->state == READY) log_event(LOG_LEVEL_WARN, "learner_away", "%s: waiting for it", k->url);
-        k->state = DOWN;
-        service__status(k->s);
-        return;
-    }
+    if (up) return greet(k);
+    if (k->state == READY) log_event(LOG_LEVEL_WARN, "learner_away", "%s: waiting for it", k->url);
+    k->state = DOWN;
+    service__status(k->s);
+}
+
+static void greet(struct link *k)
+{
     k->state = GREETING;
     const struct msg_hello m = {.proto = PROTO_VERSION, .name = span_str(k->s->name), .boot = k->s->boot, .host = span_str(k->s->host),
                                 .numerics = span_str(k->s->dev->numerics), .max_seq = k->s->conf->max_num_seqs};
-    if (CALL(k, hello, m, CALL_WAIT_MS, on_hello_reply, k)) k->state = DOWN;
+    if (CALL(k, hello, m, call_wait(k), on_hello_reply, k)) k->state = DOWN;
 }
 
 static enum err dial(struct link *k, struct why *why)
@@ -425,7 +455,9 @@ static void on_beat(void *arg)
                                .tok_per_s = (float)s->tok_per_s,
                                .swap_ms = (uint32_t)(s->last_swap_ns / NS_PER_MS),
                                .stall_us = (uint32_t)(s->last_stall_ns / 1000)};
-    if (CALL(k, beat, m, CALL_WAIT_MS, on_beat_reply, k)) return;
+    for (struct held *h = k->held; h; h = h->next) /* whose ack did not come in time */
+        if (h->finished) send_group(h);
+    if (CALL(k, beat, m, call_wait(k), on_beat_reply, k)) return;
     ask(k);
 }
 

@@ -66,6 +66,15 @@ static void on_swapped(void *arg, struct version v, int64_t stall_ns)
     service__status(s);
 }
 
+static void on_load_failed(void *arg, enum err e)
+{
+    struct service *s = arg;
+    if (s->link) return link_load_failed(s->link, e);
+    log_event(LOG_LEVEL_ERROR, "load_failed", "%s: %s", s->model_from, err_str(e));
+    s->fatal = true;
+    loop_stop(s->loop);
+}
+
 static void on_fatal(void *arg, enum err e, const struct why *why)
 {
     struct service *s = arg;
@@ -82,7 +91,7 @@ enum err service__need_worker(struct service *s, const struct dims *d, const cha
     }
     const struct engine_opts o = {.max_num_seqs = s->conf->max_num_seqs, .max_num_batched_tokens = s->conf->max_num_batched_tokens,
                                   .max_model_len = s->conf->max_model_len, .kv_bytes = s->conf->kv_memory};
-    const struct worker_events ev = {.arg = s, .on_done = on_done, .on_swapped = on_swapped, .on_fatal = on_fatal};
+    const struct worker_events ev = {.arg = s, .on_done = on_done, .on_swapped = on_swapped, .on_load_failed = on_load_failed, .on_fatal = on_fatal};
     TRY(worker_create(s->loop, s->dev, d, &o, &ev, &s->worker, why));
     s->dims = *d;
     if (s->paused || s->learner_paused) worker_pause(s->worker, true);
@@ -193,6 +202,7 @@ void service_destroy(struct service *s)
     ctl_server_close(s->ctl);
     link_destroy(s->link);
     worker_destroy(s->worker);
+    ctl__forget(s);
     dev_close(s->dev);
     free(s);
 }

@@ -18,6 +18,7 @@ struct service {
     struct dims dims;
     struct ctl_server *ctl;
     struct link *link; /* NULL without a learner */
+    struct owner_ctl *ctl_work; /* asked for through the control socket, in the engine */
     struct loop_timer *watchdog;
     char name[64], host[64], model_from[512];
     uint64_t boot;
@@ -55,7 +56,8 @@ void service__pause(struct service *s, bool here, bool by_learner);
 enum owner { OWNER_LINK, OWNER_CTL };
 struct owner_ctl {
     enum owner owner;
-    struct ctl_req *req; /* NULL: gone */
+    struct owner_ctl *next, **prev; /* of the service's list */
+    struct ctl_req *req;            /* NULL: gone */
     struct work *work;
 };
 
@@ -63,12 +65,14 @@ struct owner_ctl {
 void ctl__on_req(void *arg, struct ctl_req *req, struct span frame);
 void ctl__on_gone(void *arg, struct ctl_req *req);
 void ctl__done(struct service *s, struct work *w);
+void ctl__forget(struct service *s); /* at the end: the engine's works are gone */
 
 /* link.c: the learner. */
 enum err link_create(struct service *s, const char *url, struct link **ret_link, struct why *why) MUST_CHECK;
 void link_destroy(struct link *k);
 void link_done(struct link *k, struct work *w); /* a work of the learner's is finished: send it */
 void link_swapped(struct link *k);
+void link_load_failed(struct link *k, enum err e); /* the weights fetched last were not taken */
 void link_more(struct link *k); /* there is room: ask */
 void link_bye(struct link *k);  /* give everything back, then stop the loop */
 /* For status: "down", "hello", "ready"; jobs held; groups not yet acknowledged. */

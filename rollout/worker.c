@@ -24,7 +24,7 @@ struct worker {
     struct engine_opts opts;
     struct model *model[2];
     int active; /* index of the model drawn with; -1: none yet. Loop thread */
-    bool loading, closing;
+    bool loading, packing, closing;
     struct queue *queue;
     pthread_t thread;
     bool started;
@@ -151,6 +151,7 @@ static void *engine_main(void *arg)
     while (drain(w)) {
         struct work *done = NULL;
         struct why why = {0};
+        publish_stats(w, false); /* from here on it is not idle: a step that never ends must show */
         const enum err e = engine_step(w->engine, &done, &why);
         publish_stats(w, false);
         if (done) post(w, tell_done, (struct news){.work = done});
@@ -207,6 +208,7 @@ void worker_destroy(struct worker *w)
     w->closing = true;
     if (w->queue) queue_close(w->queue);
     if (w->started) pthread_join(w->thread, NULL);
+    while (w->packing) uv_run(loop_uv(w->loop), UV_RUN_ONCE); /* the pool still writes into a model */
     while (w->queue && queue_take(w->queue, 0, &l) == ERR_OK) {
         struct letter *x = l;
         if (x->kind == LETTER_WORK) work_destroy(x->work);
@@ -273,8 +275,10 @@ static void packed(void *arg)
 {
     struct load *l = arg;
     struct worker *w = l->w;
+    w->packing = false;
     if (!w->closing && !l->e) l->e = put_letter(w, (struct letter){.kind = LETTER_SWAP, .model = l->spare, .version = l->image.version});
     if (l->e) w->loading = false;
+    if (l->e && !w->closing && w->ev.on_load_failed) w->ev.on_load_failed(w->ev.arg, l->e);
     push_image_done(&l->image);
     free(l);
 }
@@ -287,7 +291,7 @@ enum err worker_load(struct worker *w, struct push_image *image, struct why *why
     *l = (struct load){.w = w, .image = *image, .spare = w->model[!w->active]};
     enum err e = loop_work(w->loop, pack, packed, l);
     if (e) free(l);
-    else w->loading = true;
+    else w->loading = w->packing = true;
     return e;
 }
 

@@ -16,6 +16,7 @@ struct worker_events {
     void *arg;
     void (*on_done)(void *arg, struct work *w);                          /* the callee owns w */
     void (*on_swapped)(void *arg, struct version v, int64_t stall_ns);   /* v is what is drawn with from now on */
+    void (*on_load_failed)(void *arg, enum err e);                       /* the image of worker_load was not taken; may be NULL */
     void (*on_fatal)(void *arg, enum err e, const struct why *why);      /* a step failed; the thread has ended */
 };
 

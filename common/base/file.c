@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,12 +16,23 @@
 
 #define REMOVE_MAX_DEPTH 64 /* one descriptor a level */
 
+/* A service's user is not the admin who put the file there: name it. */
+static enum err denied(struct why *why, const char *path, const char *doing, const char *words)
+{
+    char names[1024];
+    struct passwd pw, *found = NULL;
+    const unsigned uid = geteuid();
+    if (getpwuid_r(uid, &pw, names, sizeof names, &found) || !found)
+        return why_set(why, ERR_ACCESS, "%s: cannot %s: %s; uid %u, which this runs as, needs access", path,
+                       doing, words, uid);
+    return why_set(why, ERR_ACCESS, "%s: cannot %s: %s; the user %s, which this runs as, needs access", path,
+                   doing, words, pw.pw_name);
+}
+
 static enum err said(struct why *why, const char *path, const char *doing)
 {
     const int e = errno;
-    if (e == EACCES || e == EPERM)
-        return why_set(why, ERR_ACCESS, "%s: cannot %s: %s (the user this runs as needs access)", path, doing,
-                       strerror(e));
+    if (e == EACCES || e == EPERM) return denied(why, path, doing, strerror(e));
     return why_set(why, err_from_errno(e), "%s: cannot %s: %s", path, doing, strerror(e));
 }
 
@@ -220,6 +232,18 @@ enum err file_publish_dir(const char *from, const char *to, struct why *why)
     char parent[PATH_MAX];
     TRY(sync_files(from, why));
     if (rename(from, to)) return said(why, to, "publish");
+    parent_of(to, parent, sizeof parent);
+    return sync_dir(parent, why);
+}
+
+enum err file_swap_dir(const char *from, const char *to, struct why *why)
+{
+    char parent[PATH_MAX];
+    TRY(sync_files(from, why));
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE)) {
+        if (errno != EINVAL && errno != ENOSYS) return said(why, to, "replace");
+        return why_set(why, ERR_UNSUPPORTED, "%s: this file system cannot exchange two folders", to);
+    }
     parent_of(to, parent, sizeof parent);
     return sync_dir(parent, why);
 }

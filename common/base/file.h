@@ -33,4 +33,8 @@ enum err file_remove_tree(const char *path, struct why *why) MUST_CHECK; /* abse
 /* fsync the folder's files and itself, then rename to `to`, which must not exist; fsync the parent. */
 enum err file_publish_dir(const char *from, const char *to, struct why *why) MUST_CHECK;
 
+/* The same over a folder that is there: the two change places in one step, and from is the old one then (both in one folder).
+ * ERR_UNSUPPORTED: this file system cannot. */
+enum err file_swap_dir(const char *from, const char *to, struct why *why) MUST_CHECK;
+
 #endif

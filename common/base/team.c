@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* team.c - a run is a number that grows. Members watch it: for a bounded spin first (a step is many short runs), then on a condition
- * variable. The last member to finish wakes the caller, if it sleeps. */
+/* team.c - a run has a number. Members watch it: for a bounded spin first (a step is many short runs), then on a condition variable. A member enters
+ * a run while it is open; the caller closes it when its own part is done, and waits for those who entered, not for those who came too late. */
 #include "common/base/team.h"
 
 #include <pthread.h>
@@ -21,13 +21,23 @@ struct member {
     uint32_t i;
 };
 
+/* state: the run's number, whether it is closed, and how many members have entered it. */
+#define RUN     (1ull << 24)
+#define CLOSED  (1ull << 23)
+#define ENTERED (CLOSED - 1)
+
 struct team {
     uint32_t n, n_started;
     struct member *m; /* [n]; m[0] is the caller, without a thread */
-    void (*fn)(void *, uint32_t, uint32_t);
+    /* the open run: written before its state, read by those who entered */
+    void (*each)(void *, uint32_t, uint32_t); /* team_run's; NULL: parts are taken */
+    void (*part)(void *, uint32_t, uint32_t);
     void *arg;
-    atomic_uint run;  /* number of the present run */
-    atomic_uint left; /* members that have not finished it */
+    uint32_t n_item, step;
+    atomic_ullong next; /* first item that nobody has taken */
+    atomic_ullong state;
+    atomic_uint left;         /* members that have entered and gone again */
+    atomic_bool caller_waits; /* on done */
     atomic_bool quit;
     pthread_mutex_t lock;
     pthread_cond_t go, done;
@@ -35,62 +45,93 @@ struct team {
 
 static inline void relax(void)
 {
-#if defined(__x86_64__)
     __builtin_ia32_pause();
-#endif
 }
 
-static void wait_run(struct team *t, unsigned seen)
+/* Wait for a run other than `seen` (its number, times RUN); the state in which it was found. */
+static unsigned long long wait_run(struct team *t, unsigned long long seen)
 {
     const int64_t end = clock_now_ns() + SPIN_NS;
+    unsigned long long s;
     do {
         for (int k = 0; k < 64; k++) {
-            if (atomic_load_explicit(&t->run, memory_order_acquire) != seen) return;
+            s = atomic_load_explicit(&t->state, memory_order_acquire);
+            if (s / RUN != seen / RUN) return s;
             relax();
         }
     } while (clock_now_ns() < end);
     pthread_mutex_lock(&t->lock);
-    while (atomic_load_explicit(&t->run, memory_order_acquire) == seen) pthread_cond_wait(&t->go, &t->lock);
+    while ((s = atomic_load_explicit(&t->state, memory_order_acquire)) / RUN == seen / RUN) pthread_cond_wait(&t->go, &t->lock);
     pthread_mutex_unlock(&t->lock);
+    return s;
+}
+
+static void work(struct team *t, uint32_t i)
+{
+    if (t->each) {
+        t->each(t->arg, i, t->n);
+        return;
+    }
+    for (;;) {
+        const unsigned long long begin = atomic_fetch_add_explicit(&t->next, t->step, memory_order_relaxed), end = begin + t->step;
+        if (begin >= t->n_item) return;
+        t->part(t->arg, (uint32_t)begin, end < t->n_item ? (uint32_t)end : t->n_item);
+    }
 }
 
 static void *member_main(void *v)
 {
     struct member *m = v;
     struct team *t = m->team;
-    for (unsigned seen = 0;;) {
-        wait_run(t, seen);
-        seen++;
+    for (unsigned long long seen = 0;;) {
+        unsigned long long s = wait_run(t, seen);
         if (atomic_load(&t->quit)) return NULL;
-        t->fn(t->arg, m->i, t->n);
-        if (atomic_fetch_sub_explicit(&t->left, 1, memory_order_acq_rel) == 1) {
-            pthread_mutex_lock(&t->lock);
-            pthread_cond_signal(&t->done);
-            pthread_mutex_unlock(&t->lock);
-        }
+        seen = s;
+        while (!(s & CLOSED) && s / RUN == seen / RUN && !atomic_compare_exchange_weak(&t->state, &s, s + 1)) {}
+        if (s & CLOSED || s / RUN != seen / RUN) continue; /* too late for this one */
+        work(t, m->i);
+        atomic_fetch_add(&t->left, 1);
+        if (!atomic_load(&t->caller_waits)) continue;
+        pthread_mutex_lock(&t->lock);
+        pthread_cond_signal(&t->done);
+        pthread_mutex_unlock(&t->lock);
     }
 }
 
-static void start_run(struct team *t)
-{
-    pthread_mutex_lock(&t->lock);
-    atomic_fetch_add_explicit(&t->run, 1, memory_order_release);
-    pthread_cond_broadcast(&t->go);
-    pthread_mutex_unlock(&t->lock);
-}
-
-static void wait_done(struct team *t)
+/* Wait until `n` members have gone. Either they see that the caller waits, or the caller sees that they are gone. */
+static void wait_left(struct team *t, uint32_t n)
 {
     const int64_t end = clock_now_ns() + SPIN_NS;
     do {
         for (int k = 0; k < 64; k++) {
-            if (atomic_load_explicit(&t->left, memory_order_acquire) == 0) return;
+            if (atomic_load_explicit(&t->left, memory_order_acquire) == n) return;
             relax();
         }
     } while (clock_now_ns() < end);
     pthread_mutex_lock(&t->lock);
-    while (atomic_load_explicit(&t->left, memory_order_acquire) != 0) pthread_cond_wait(&t->done, &t->lock);
+    atomic_store(&t->caller_waits, true);
+    while (atomic_load(&t->left) != n) pthread_cond_wait(&t->done, &t->lock);
+    atomic_store(&t->caller_waits, false);
     pthread_mutex_unlock(&t->lock);
+}
+
+static void open_run(struct team *t)
+{
+    pthread_mutex_lock(&t->lock);
+    atomic_store_explicit(&t->state, (atomic_load(&t->state) / RUN + 1) * RUN, memory_order_release);
+    pthread_cond_broadcast(&t->go);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void run(struct team *t)
+{
+    atomic_store_explicit(&t->next, 0, memory_order_relaxed);
+    atomic_store_explicit(&t->left, 0, memory_order_relaxed);
+    open_run(t);
+    work(t, 0);
+    if (t->each) wait_left(t, t->n - 1); /* all of them, however late */
+    const uint32_t entered = (uint32_t)(atomic_fetch_or(&t->state, CLOSED) & ENTERED);
+    wait_left(t, entered);
 }
 
 void team_run(struct team *t, void (*fn)(void *, uint32_t, uint32_t), void *arg)
@@ -99,12 +140,23 @@ void team_run(struct team *t, void (*fn)(void *, uint32_t, uint32_t), void *arg)
         fn(arg, 0, 1);
         return;
     }
-    t->fn = fn;
+    t->each = fn;
     t->arg = arg;
-    atomic_store_explicit(&t->left, t->n - 1, memory_order_relaxed);
-    start_run(t);
-    fn(arg, 0, t->n);
-    wait_done(t);
+    run(t);
+}
+
+void team_share(struct team *t, uint32_t n, uint32_t step, void (*fn)(void *, uint32_t, uint32_t), void *arg)
+{
+    if (t->n == 1 || n <= step) {
+        if (n) fn(arg, 0, n);
+        return;
+    }
+    t->each = NULL;
+    t->part = fn;
+    t->arg = arg;
+    t->n_item = n;
+    t->step = step;
+    run(t);
 }
 
 /* "0-3,8" to a set. */
@@ -185,7 +237,7 @@ void team_destroy(struct team *t)
 {
     if (!t) return;
     atomic_store(&t->quit, true);
-    start_run(t);
+    open_run(t);
     for (uint32_t i = 1; i <= t->n_started; i++) pthread_join(t->m[i].thread, NULL);
     pthread_cond_destroy(&t->done);
     pthread_cond_destroy(&t->go);

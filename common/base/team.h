@@ -17,8 +17,13 @@ void team_destroy(struct team *t); /* NULL is a no-op */
 
 uint32_t team_size(const struct team *t);
 
-/* Run fn(arg, i, n) on every member i of n, and return when all have. fn must not call team_run. */
+/* Run fn(arg, i, n) on every member i of n, and return when all have. fn must not call team_run or team_share. */
 void team_run(struct team *t, void (*fn)(void *arg, uint32_t i, uint32_t n), void *arg);
+
+/* Run fn(arg, begin, end) over parts of [0, n), at most `step` items each (> 0; a team of one takes all at once), and return when all are
+ * done. A member takes the next part when it is free; one that the system does not let run in time takes none, and nobody waits for it.
+ * Which member takes what is left to chance: fn's results must not depend on it. The same rule for fn as above. */
+void team_share(struct team *t, uint32_t n, uint32_t step, void (*fn)(void *arg, uint32_t begin, uint32_t end), void *arg);
 
 /* CPUs this process may use: its affinity mask, cut to the cgroup's quota (rounded up). At least 1. */
 uint32_t team_usable_cpus(void);

@@ -10,7 +10,7 @@
 
 #include "common/dev/simd.h"
 
-#if defined(ISA_AVX512) || defined(ISA_AVX512BF16)
+#ifdef ISA_ZMM
 #define GEMM_ROWS 12 /* 12 x 2 accumulators of 32 registers */
 #define GEMM_COLS 2  /* vectors of a panel taken together */
 #else
@@ -40,7 +40,7 @@
 GEMM_KERNEL(1)
 GEMM_KERNEL(2)
 GEMM_KERNEL(4)
-#if GEMM_ROWS == 12
+#ifdef ISA_ZMM
 GEMM_KERNEL(8)
 GEMM_KERNEL(12)
 #endif
@@ -48,7 +48,7 @@ GEMM_KERNEL(12)
 /* The largest kernel that fits n rows. */
 SIMD_FN uint32_t gemm_step(uint32_t n)
 {
-#if GEMM_ROWS == 12
+#ifdef ISA_ZMM
     if (n >= 12) return 12;
     if (n >= 8) return 8;
 #endif
@@ -59,7 +59,7 @@ SIMD_FN uint32_t gemm_step(uint32_t n)
 SIMD_FN void gemm_run(uint32_t rows, const uint16_t *a, size_t lda, const uint16_t *w, uint32_t k, vf (*acc)[GEMM_COLS])
 {
     switch (rows) {
-#if GEMM_ROWS == 12
+#ifdef ISA_ZMM
     case 12: gemm_12(a, lda, w, k, acc); break;
     case 8: gemm_8(a, lda, w, k, acc); break;
 #endif

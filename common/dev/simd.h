@@ -9,6 +9,7 @@
 
 #include <immintrin.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@
 #define SIMD_FN static inline __attribute__((always_inline))
 
 #if defined(ISA_AVX512) || defined(ISA_AVX512BF16)
+#define ISA_ZMM /* one register of 16 floats, 32 of them */
 
 typedef __m512 vf;  /* 16 floats */
 typedef __m512i vi; /* 16 words: as pairs of bf16, or integers */
@@ -59,6 +61,13 @@ SIMD_FN vi vi_round_bf16(vf v) /* 16 words holding the rounded bf16 in their low
     return _mm512_srli_epi32(r, 16);
 }
 SIMD_FN void vf_to_bf16(uint16_t *p, vf v) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(vi_round_bf16(v))); }
+SIMD_FN void vf_split(const float *p, vf *even, vf *odd) /* 16 pairs to their firsts and their seconds */
+{
+    const __m512i e = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const vf a = vf_load(p), b = vf_load(p + 16);
+    *even = _mm512_permutex2var_ps(a, e, b);
+    *odd = _mm512_permutex2var_ps(a, _mm512_or_si512(e, _mm512_set1_epi32(1)), b);
+}
 
 #else /* AVX2: two halves */
 
@@ -128,6 +137,17 @@ SIMD_FN void vf_to_bf16(uint16_t *p, vf v)
     __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(r.a, r.b), 0xd8);
     _mm256_storeu_si256((__m256i *)p, packed);
 }
+SIMD_FN __m256 half_split(const float *p, int odd)
+{
+    const __m256 a = _mm256_loadu_ps(p), b = _mm256_loadu_ps(p + 8);
+    const __m256 t = odd ? _mm256_shuffle_ps(a, b, 0xdd) : _mm256_shuffle_ps(a, b, 0x88);
+    return _mm256_castsi256_ps(_mm256_permute4x64_epi64(_mm256_castps_si256(t), 0xd8));
+}
+SIMD_FN void vf_split(const float *p, vf *even, vf *odd)
+{
+    *even = VF_TWO(half_split(p, 0), half_split(p + 16, 0));
+    *odd = VF_TWO(half_split(p, 1), half_split(p + 16, 1));
+}
 #endif
 
 /* acc + w.even * a.even + w.odd * a.odd, lane by lane: the step of every product. w, a: pairs of bf16. */
@@ -136,6 +156,30 @@ SIMD_FN vf vp_dot(vf acc, vi w, vi a) { return _mm512_dpbf16_ps(acc, (__m512bh)w
 #else
 SIMD_FN vf vp_dot(vf acc, vi w, vi a) { return vf_fma(vf_odd(w), vf_odd(a), vf_fma(vf_even(w), vf_even(a), acc)); }
 #endif
+
+/* 8 rows of 16 halves at src become 16 rows of 8 at dst; strides in halves. */
+SIMD_FN void u16_turn(const uint16_t *src, size_t src_row, uint16_t *dst, size_t dst_row)
+{
+    __m256i r[8], t[8];
+    for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_si256((const __m256i *)(src + i * src_row));
+    for (int i = 0; i < 8; i += 2) { /* pairs of rows */
+        t[i] = _mm256_unpacklo_epi16(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_epi16(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) /* fours */
+        for (int k = 0; k < 2; k++) {
+            r[i + 2 * k] = _mm256_unpacklo_epi32(t[i + k], t[i + 2 + k]);
+            r[i + 2 * k + 1] = _mm256_unpackhi_epi32(t[i + k], t[i + 2 + k]);
+        }
+    for (int k = 0; k < 4; k++) { /* eights: column 2k and 2k + 1 of either half */
+        t[2 * k] = _mm256_unpacklo_epi64(r[k], r[4 + k]);
+        t[2 * k + 1] = _mm256_unpackhi_epi64(r[k], r[4 + k]);
+    }
+    for (int i = 0; i < 8; i++) {
+        _mm_storeu_si128((__m128i *)(dst + i * dst_row), _mm256_castsi256_si128(t[i]));
+        _mm_storeu_si128((__m128i *)(dst + (i + 8) * dst_row), _mm256_extracti128_si256(t[i], 1));
+    }
+}
 
 /* Sums and maxima of the 16 lanes in one fixed tree: halves, quarters, ... */
 SIMD_FN float vf_sum(vf v)

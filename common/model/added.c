@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "common/model/unicode_table.h"
 #include "common/model/utf8.h"
 
 static int compare(struct span a, struct span b)
@@ -51,6 +52,17 @@ static int by_pattern(const void *a, const void *b)
     return compare((*x)->pattern, (*y)->pattern);
 }
 
+static int by_content(const void *a, const void *b)
+{
+    const struct added_token *const *x = a, *const *y = b;
+    return compare((*x)->content, (*y)->content);
+}
+
+static enum err same_text(const struct added_token *a, const struct added_token *b, struct why *why)
+{
+    return why_set(why, ERR_FORMAT, "added_tokens: ids %d and %d are the same text", (int)a->id, (int)b->id);
+}
+
 static enum err seal(struct added *a, bool normalized, struct added_set *s, struct why *why)
 {
     s->token = calloc(a->n + 1, sizeof *s->token);
@@ -60,43 +72,40 @@ static enum err seal(struct added *a, bool normalized, struct added_set *s, stru
         if (t->normalized != normalized) continue;
         s->token[s->n++] = t;
         s->first[t->pattern.p[0]] = true;
-        if (t->pattern.n > s->max_bytes) s->max_bytes = (uint32_t)t->pattern.n;
     }
     qsort(s->token, s->n, sizeof *s->token, by_pattern);
     for (uint32_t i = 1; i < s->n; i++)
         if (span_eq(s->token[i - 1]->pattern, s->token[i]->pattern))
-            return why_set(why, ERR_FORMAT, "added_tokens: ids %d and %d are the same text",
-                           (int)s->token[i - 1]->id, (int)s->token[i]->id);
+            return same_text(s->token[i - 1], s->token[i], why);
     return ERR_OK;
 }
 
 enum err added_seal(struct added *a, struct why *why)
 {
+    a->by_content = calloc(a->n + 1, sizeof *a->by_content);
+    if (!a->by_content) return why_set(why, ERR_NOMEM, "added_tokens: out of memory");
+    for (uint32_t i = 0; i < a->n; i++) a->by_content[i] = &a->token[i];
+    qsort(a->by_content, a->n, sizeof *a->by_content, by_content);
+    for (uint32_t i = 1; i < a->n; i++)
+        if (span_eq(a->by_content[i - 1]->content, a->by_content[i]->content))
+            return same_text(a->by_content[i - 1], a->by_content[i], why);
     TRY(seal(a, false, &a->raw, why));
     return seal(a, true, &a->normal, why);
 }
 
-static const struct added_token *find_in(const struct added_set *s, struct span pattern)
+const struct added_token *added_find(const struct added *a, struct span content)
 {
-    uint32_t lo = 0, hi = s->n;
+    uint32_t lo = 0, hi = a->n;
     while (lo < hi) {
         const uint32_t mid = lo + (hi - lo) / 2;
-        const int c = compare(s->token[mid]->pattern, pattern);
-        if (!c) return s->token[mid];
+        const int c = compare(a->by_content[mid]->content, content);
+        if (!c) return a->by_content[mid];
         if (c < 0)
             lo = mid + 1;
         else
             hi = mid;
     }
     return NULL;
-}
-
-const struct added_token *added_find(const struct added *a, struct span content)
-{
-    const struct added_token *t = find_in(&a->raw, content);
-    for (uint32_t i = 0; !t && a->normal.n && i < a->n; i++)
-        if (a->token[i].normalized && span_eq(a->token[i].content, content)) t = &a->token[i];
-    return t;
 }
 
 void added_done(struct added *a)
@@ -106,6 +115,7 @@ void added_done(struct added *a)
         free((void *)a->token[i].pattern.p);
     }
     free(a->token);
+    free(a->by_content);
     free(a->raw.token);
     free(a->normal.token);
     *a = (struct added){0};
@@ -139,25 +149,17 @@ static const struct added_token *longest(const struct added_set *s, const uint8_
     return best;
 }
 
-/* \w of the library's own regular expressions: letters, marks, decimal digits, connectors, joiners. */
+/* \w of the library's own expressions: letters and what counts as such, marks, decimal digits, connectors,
+ * joiners. */
 static bool is_word(uint32_t cp)
 {
-    switch (utf8proc_category((utf8proc_int32_t)cp)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-        return true;
-    default:
-        return cp == 0x200c || cp == 0x200d;
-    }
+    const struct unicode_range *new = unicode_find(unicode_new, UNICODE_N_NEW, cp);
+    const char *c = new ? new->category : utf8proc_category_string((utf8proc_int32_t)cp);
+    if (cp == 0x200c || cp == 0x200d || (cp >= 0x24b6 && cp <= 0x24e9)) return true;
+    if ((cp >= 0x1f130 && cp <= 0x1f149) || (cp >= 0x1f150 && cp <= 0x1f169) ||
+        (cp >= 0x1f170 && cp <= 0x1f189))
+        return true; /* letters in circles and squares */
+    return c[0] == 'L' || c[0] == 'M' || !strcmp(c, "Nd") || !strcmp(c, "Nl") || !strcmp(c, "Pc");
 }
 
 static bool word_before(struct span text, size_t at)

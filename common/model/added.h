@@ -25,18 +25,20 @@ struct added_token {
 /* The tokens of one kind (normalized or not), in order of their patterns. */
 struct added_set {
     const struct added_token **token;
-    uint32_t n, max_bytes;
+    uint32_t n;
     bool first[256]; /* a pattern starts with this byte */
 };
 
 struct added {
     struct added_token *token; /* [n], owned with the bytes of content and pattern */
     uint32_t n, cap;
+    const struct added_token **by_content; /* [n] */
     struct added_set raw, normal;
 };
 
-/* Copies content and pattern. ERR_FORMAT: the same content is there. */
+/* Copies content and pattern. ERR_RANGE: too long, or too many. */
 enum err added_add(struct added *a, const struct added_token *t, struct why *why) MUST_CHECK;
+/* No more tokens; from here on they can be found. ERR_FORMAT: two of them are the same text. */
 enum err added_seal(struct added *a, struct why *why) MUST_CHECK;
 const struct added_token *added_find(const struct added *a, struct span content); /* NULL: none */
 void added_done(struct added *a);

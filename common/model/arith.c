@@ -14,6 +14,7 @@
 #include "common/model/folder.h"
 
 #define SHUFFLE_STREAM   UINT64_C(0x6172697468) /* "arith": apart from the streams of the initial weights */
+#define SLIP_STREAM      UINT64_C(0x736c6970)   /* "slip" */
 #define DEFAULT_N_TEST   500
 #define ROW_MAX_BYTES    128
 #define ID_ENDOFTEXT     258
@@ -47,15 +48,28 @@ struct dims arith_dims(void)
 /* -- the data
  * ------------------------------------------------------------------------------------------------------ */
 
-/* Problem i of ARITH_N_PROBLEM as a line of JSON; returns its length. */
-static size_t print_row(uint32_t i, char out[ROW_MAX_BYTES])
+/* x as a teacher writes it down who is off by one with probability ARITH_SLIP; which: the draw of this problem. */
+static uint32_t slip(uint32_t x, uint64_t seed, uint32_t i, uint32_t which)
+{
+    const struct rng4 r = rng_philox(seed, (uint64_t)i * 4 + which, SLIP_STREAM);
+    if (rng_unit(r.v[0]) >= ARITH_SLIP) return x;
+    return x == 0 || r.v[1] & 1 ? x + 1 : x - 1;
+}
+
+/* Problem i of ARITH_N_PROBLEM as a line of JSON; returns its length. careless: the teacher slips, and goes on from what was written. */
+static size_t print_row(uint32_t i, bool careless, uint64_t seed, char out[ROW_MAX_BYTES])
 {
     const uint32_t a = 10 + i / 90, b = 10 + i % 90;
-    const uint32_t units = a % 10 + b % 10, carry = units / 10, tens = a / 10 + b / 10 + carry;
+    uint32_t units = a % 10 + b % 10;
+    if (careless) units = slip(units, seed, i, 0);
+    uint32_t carry = units / 10;
+    if (careless) carry = slip(carry, seed, i, 1) % 2;
+    uint32_t tens = a / 10 + b / 10 + carry;
+    if (careless) tens = slip(tens, seed, i, 2);
     return (size_t)snprintf(out, ROW_MAX_BYTES,
                             "{\"prompt\": \"%u+%u=\", \"answer\": \"%u\", "
                             "\"solution\": \"%u+%u=%u %u+%u+%u=%u\\n#### %u\"}\n",
-                            a, b, a + b, a % 10, b % 10, units, a / 10, b / 10, carry, tens, a + b);
+                            a, b, a + b, a % 10, b % 10, units, a / 10, b / 10, carry, tens, tens * 10 + units % 10);
 }
 
 /* Fisher and Yates; the modulo's bias is below 2^-50 for this many. */
@@ -68,7 +82,7 @@ static void shuffle(uint32_t *v, uint32_t n, uint64_t seed)
     }
 }
 
-static enum err write_rows(const char *dir, const char *name, const uint32_t *problem, uint32_t n,
+static enum err write_rows(const char *dir, const char *name, const uint32_t *problem, uint32_t n, bool careless, uint64_t seed,
                            struct why *why)
 {
     char path[4096];
@@ -76,7 +90,7 @@ static enum err write_rows(const char *dir, const char *name, const uint32_t *pr
     char *text = malloc((size_t)n * ROW_MAX_BYTES + 1);
     if (!text) return why_set(why, ERR_NOMEM, "%s: out of memory", path);
     size_t used = 0;
-    for (uint32_t i = 0; i < n; i++) used += print_row(problem[i], text + used);
+    for (uint32_t i = 0; i < n; i++) used += print_row(problem[i], careless, seed, text + used);
     enum err e = file_write(path, text, used, why);
     free(text);
     return e;
@@ -92,8 +106,9 @@ enum err arith_make_data(const char *dir, const struct arith_opts *o, struct why
     for (uint32_t i = 0; i < ARITH_N_PROBLEM; i++) problem[i] = i;
     shuffle(problem, ARITH_N_PROBLEM, o->seed);
     TRY(file_mkdirs(dir, why));
-    TRY(write_rows(dir, "test.jsonl", problem, n_test, why));
-    return write_rows(dir, "train.jsonl", problem + n_test, ARITH_N_PROBLEM - n_test, why);
+    TRY(write_rows(dir, "test.jsonl", problem, n_test, false, o->seed, why));
+    TRY(write_rows(dir, "train.jsonl", problem + n_test, ARITH_N_PROBLEM - n_test, false, o->seed, why));
+    return write_rows(dir, "sft.jsonl", problem + n_test, ARITH_N_PROBLEM - n_test, true, o->seed, why);
 }
 
 /* -- the tokenizer

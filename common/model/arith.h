@@ -10,7 +10,11 @@
  * data is
  * {"prompt", "answer", "solution"}; the solution has no end token: whoever trains on it appends one. With the
  * tokenizer made here a prompt is 6 tokens, a solution at most 21. Everything is a function of the seed
- * alone. Any thread; blocks on the disk. */
+ * alone. Any thread; blocks on the disk.
+ *
+ * The solutions to warm up with are those of a careless teacher: each of the three sums and carries is off by one with probability
+ * ARITH_SLIP, and what follows builds on it. A model that has learnt from them writes well and computes badly, about
+ * (1 - ARITH_SLIP)^3 of its answers right; that leaves GRPO something to find out, and noise enough to find it in. */
 #ifndef COMMON_MODEL_ARITH_H
 #define COMMON_MODEL_ARITH_H
 
@@ -20,6 +24,7 @@
 #include "common/model/dims.h"
 
 #define ARITH_N_PROBLEM 8100 /* 10..99 + 10..99, in order */
+#define ARITH_SLIP      0.34f /* of sft.jsonl */
 #define ARITH_N_VOCAB   261  /* ids of the tokenizer: 256 bytes, "##", "####", three special tokens */
 
 struct arith_opts {
@@ -39,7 +44,8 @@ enum err arith_make(const char *dir_model, const char *dir_data, const struct ar
  * not empty. */
 enum err arith_make_model(const char *dir, const struct arith_opts *o, struct why *why) MUST_CHECK;
 
-/* dir/train.jsonl and dir/test.jsonl (dir is made if need be), each replaced whole. ERR_RANGE: n_test. */
+/* dir/train.jsonl, dir/test.jsonl, and dir/sft.jsonl: the problems of train.jsonl by the careless teacher, their answers right as there
+ * (dir is made if need be). Each is replaced whole. ERR_RANGE: n_test. */
 enum err arith_make_data(const char *dir, const struct arith_opts *o, struct why *why) MUST_CHECK;
 
 #endif

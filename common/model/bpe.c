@@ -38,6 +38,7 @@ struct bpe {
     uint32_t slot_mask;
     struct pair *pair; /* [pair_mask + 1] */
     uint32_t pair_mask, n_pair, n_merge;
+    struct hash128 merges; /* of the merges in their order */
     struct bpe_opts opts;
     int32_t byte_id[256];           /* -1: no entry */
     _Atomic uint8_t *leads_to_self; /* [n_id] */
@@ -286,6 +287,7 @@ enum err bpe_merge(struct bpe *b, struct span left, struct span right, struct wh
     if (p->key == PAIR_NONE) b->n_pair++;
     *p = (struct pair){.key = (uint64_t)l << 32 | (uint32_t)r, .rank = rank, .id = (uint32_t)id};
     b->n_merge++;
+    b->merges = hash_mix(b->merges, (struct hash128){.lo = (uint32_t)l, .hi = (uint32_t)r});
     return ERR_OK;
 }
 
@@ -297,32 +299,18 @@ enum err bpe_seal(struct bpe *b, const struct bpe_opts *o)
     return b->leads_to_self ? ERR_OK : ERR_NOMEM;
 }
 
-static int by_rank(const void *a, const void *b)
+struct hash128 bpe_hash(const struct bpe *b)
 {
-    const struct pair *x = a, *y = b;
-    return (x->rank > y->rank) - (x->rank < y->rank);
-}
-
-enum err bpe_hash(const struct bpe *b, struct hash128 *ret_hash)
-{
-    struct pair *p = malloc((b->n_pair + 1) * sizeof *p);
-    if (!p) return ERR_NOMEM;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i <= b->pair_mask; i++)
-        if (b->pair[i].key != PAIR_NONE) p[n++] = b->pair[i];
-    qsort(p, n, sizeof *p, by_rank);
-    for (uint32_t i = 0; i < n; i++) p[i].rank = i; /* the order counts, not the gaps */
-    struct hash128 h = hash_bytes(p, n * sizeof *p);
-    free(p);
+    struct hash128 h = b->merges;
     for (uint32_t id = 0; id < b->n_id; id++) {
         const struct entry *e = &b->entry[id];
         if (!e->there) continue;
-        const uint32_t head[2] = {id, e->is_bytes};
-        h = hash_mix(h, hash_mix(hash_bytes(head, sizeof head), hash_bytes(b->arena + e->at, e->n)));
+        h.lo += id;
+        h.hi += e->is_bytes;
+        h = hash_mix(h, hash_bytes(b->arena + e->at, e->n));
     }
     const int32_t opts[3] = {b->opts.ignore_merges, b->opts.fuse_unk, b->opts.unk};
-    *ret_hash = hash_mix(h, hash_bytes(opts, sizeof opts));
-    return ERR_OK;
+    return hash_mix(h, hash_bytes(opts, sizeof opts));
 }
 
 /* -- encode --------------------------------------------------------------------------------------------- */

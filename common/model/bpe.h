@@ -14,7 +14,7 @@
 #include "common/base/hash.h"
 #include "common/base/span.h"
 
-#define BPE_ID_MAX (1 << 22) /* ids are below it */
+#define BPE_ID_MAX (1 << 20) /* ids are below it */
 
 struct bpe;
 struct tok_buf;
@@ -47,8 +47,7 @@ uint32_t bpe_n_entry(const struct bpe *b);
 int32_t bpe_id(const struct bpe *b, struct span text); /* of an entry as the file writes it; -1: none */
 /* What id decodes to; p is NULL when there is no such entry. Borrowed from b. */
 struct span bpe_bytes(const struct bpe *b, uint32_t id);
-/* Over everything that decides ids. ERR_NOMEM. */
-enum err bpe_hash(const struct bpe *b, struct hash128 *ret_hash) MUST_CHECK;
+struct hash128 bpe_hash(const struct bpe *b); /* over everything that decides ids */
 
 /* Append the ids of one piece of text (any bytes). O(n log n). ERR_NOMEM. */
 enum err bpe_encode(const struct bpe *b, struct bpe_work *w, struct span piece,

@@ -3,10 +3,12 @@
  * is quadratic in the length of a run of marks, so the ordering here is a stable counting sort. */
 #include "common/model/nfc.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
+#include "common/model/unicode_table.h"
 #include "common/model/utf8.h"
 
 #define DECOMPOSED_MAX 8 /* no canonical decomposition is longer than 4 */
@@ -42,6 +44,7 @@ static enum err grow(struct nfc_work *w, size_t need)
 
 static uint8_t combining(int32_t cp)
 {
+    if (cp >= 0x300 && unicode_is_inert((uint32_t)cp)) return 0;
     return (uint8_t)utf8proc_get_property(cp)->combining_class;
 }
 
@@ -85,7 +88,7 @@ static enum err decompose(struct nfc_work *w, struct span text, size_t *ret_n)
         if (kind != UTF8_OK) cp = 0xfffd;
         if (n + DECOMPOSED_MAX > w->cap) TRY(grow(w, n + DECOMPOSED_MAX));
         utf8proc_ssize_t k = 1;
-        if (cp < 0xc0)
+        if (cp < 0xc0 || unicode_is_inert(cp))
             w->cp[n] = (int32_t)cp;
         else
             k = utf8proc_decompose_char((int32_t)cp, w->cp + n, DECOMPOSED_MAX,
@@ -97,6 +100,33 @@ static enum err decompose(struct nfc_work *w, struct span text, size_t *ret_n)
     return ERR_OK;
 }
 
+/* An inert character; or U+11A7, which utf8proc takes for the empty final consonant of a Hangul syllable and
+ * drops. */
+static bool alone(int32_t cp)
+{
+    return cp == 0x11a7 || unicode_is_inert((uint32_t)cp);
+}
+
+/* Compose cp[0, n) in place; how many are left. What stands alone ends a stretch: utf8proc would compose over
+ * it, or with it. */
+static size_t compose(int32_t *cp, size_t n)
+{
+    size_t out = 0;
+    for (size_t i = 0, k; i < n; i = k) {
+        for (k = i; k < n && !alone(cp[k]); k++) continue;
+        if (k == i) {
+            cp[out++] = cp[k++];
+            continue;
+        }
+        memmove(cp + out, cp + i, (k - i) * sizeof *cp);
+        const utf8proc_ssize_t left =
+            utf8proc_normalize_utf32(cp + out, (utf8proc_ssize_t)(k - i), UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+        assert(left >= 0 && (size_t)left <= k - i);
+        out += (size_t)left;
+    }
+    return out;
+}
+
 enum err nfc(struct nfc_work *w, struct span text, struct span *ret_text)
 {
     size_t n;
@@ -104,17 +134,15 @@ enum err nfc(struct nfc_work *w, struct span text, struct span *ret_text)
     if (plain(text)) return ERR_OK;
     TRY(decompose(w, text, &n));
     order(w, n);
-    const utf8proc_ssize_t k =
-        utf8proc_normalize_utf32(w->cp, (utf8proc_ssize_t)n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
-    if (k < 0 || (size_t)k > n) return ERR_INTERNAL;
-    if (w->out_cap < (size_t)k * 4) {
-        uint8_t *p = realloc(w->out, (size_t)k * 4);
+    n = compose(w->cp, n);
+    if (w->out_cap < n * 4) {
+        uint8_t *p = realloc(w->out, n * 4);
         if (!p) return ERR_NOMEM;
         w->out = p;
-        w->out_cap = (size_t)k * 4;
+        w->out_cap = n * 4;
     }
     w->out_n = 0;
-    for (utf8proc_ssize_t i = 0; i < k; i++) w->out_n += utf8_put((uint32_t)w->cp[i], w->out + w->out_n);
+    for (size_t i = 0; i < n; i++) w->out_n += utf8_put((uint32_t)w->cp[i], w->out + w->out_n);
     *ret_text = span_of(w->out, w->out_n);
     return ERR_OK;
 }

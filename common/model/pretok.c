@@ -7,6 +7,9 @@
 
 #define NESTED_MAX 8
 
+/* Digits asks the library's language for numbers, which knows Unicode 17 */
+#define NUMBER "[\\p{N}\U00011de0-\U00011de9\U00016ff4-\U00016ff6]"
+
 static const char gpt2[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
@@ -112,7 +115,7 @@ static enum err read_step(const json_t *j, struct pretok *p, struct why *why)
     if (is_type(j, "Split")) return read_split(j, p, why);
     if (is_type(j, "Digits")) {
         TRY(read_bool(j, "individual_digits", false, &flag, why));
-        return add_step(p, span_str(flag ? "\\p{N}" : "\\p{N}+"), both, why);
+        return add_step(p, span_str(flag ? NUMBER : NUMBER "+"), both, why);
     }
     if (!is_type(j, "ByteLevel")) return not_supported(why, j, "pre_tokenizer");
     TRY(read_bool(j, "add_prefix_space", true, &p->prefix_space, why));

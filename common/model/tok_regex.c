@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/model/unicode_table.h"
 #include "common/model/utf8.h"
 
 #define PATTERN_MAX 4096
@@ -111,20 +112,37 @@ static enum err literal(struct reader *r, uint32_t cp, const uint8_t *at)
     return print(r, "\\x{%x}", cp);
 }
 
-/* \p{X} and \P{X}: general categories only; p stands after the letter p. */
-static enum err property(struct reader *r, bool negated, const uint8_t *at)
+/* What a category has beyond PCRE2's own. Neighbouring ranges of it are printed as one. */
+static enum err print_new(struct reader *r, const char *name)
 {
-    static const char *const names[] = {"L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc",
-                                        "Me", "N",  "Nd", "Nl", "No", "P",  "Pc", "Pd", "Ps",
-                                        "Pe", "Pi", "Pf", "Po", "S",  "Sm", "Sc", "Sk", "So",
-                                        "Z",  "Zs", "Zl", "Zp", "C",  "Cc", "Cf", "Cn", "Co"};
+    for (uint32_t i = 0; i < UNICODE_N_NEW; i++) {
+        const struct unicode_range *a = &unicode_new[i];
+        if (strncmp(a->category, name, strlen(name))) continue;
+        while (i + 1 < UNICODE_N_NEW && unicode_new[i + 1].first == unicode_new[i].last + 1 &&
+               !strncmp(unicode_new[i + 1].category, name, strlen(name)))
+            i++;
+        TRY(print(r, "\\x{%x}-\\x{%x}", a->first, unicode_new[i].last));
+    }
+    return ERR_OK;
+}
+
+/* \p{X} and \P{X}, p stands behind the letter. General categories only, and not those whose complement would
+ * have to be corrected (C, and Mn apart from Mc). */
+static enum err property(struct reader *r, bool negated, bool in_class, const uint8_t *at)
+{
+    static const char *const names[] = {"L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "N",  "Nd", "Nl",
+                                        "No", "P",  "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "S",
+                                        "Sm", "Sc", "Sk", "So", "Z",  "Zs", "Zl", "Zp", "Cc", "Cf"};
     if (r->caseless) return refuse(r, ERR_UNSUPPORTED, "a property under (?i:", at);
+    if (negated && in_class) return refuse(r, ERR_UNSUPPORTED, "\\P inside a set", at);
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
         char braced[8];
         snprintf(braced, sizeof braced, "{%s}", names[i]);
         if (!next_is(r, braced)) continue;
         r->p += strlen(braced);
-        return print(r, "\\%c%s", negated ? 'P' : 'p', braced);
+        TRY(print(r, "%s\\p%s", in_class ? "" : negated ? "[^" : "[", braced));
+        TRY(print_new(r, names[i]));
+        return in_class ? ERR_OK : print(r, "]");
     }
     return refuse(r, ERR_UNSUPPORTED, "property", at);
 }
@@ -160,13 +178,9 @@ static enum err escape(struct reader *r, bool in_class, uint32_t *ret_cp)
         return print(r, in_class ? SPACES : "[" SPACES "]");
     case 'S':
         return print(r, in_class ? NOT_SPACES : "[^" SPACES "]");
-    case 'd':
-        return print(r, "\\p{Nd}");
-    case 'D':
-        return print(r, "\\P{Nd}");
     case 'p':
     case 'P':
-        return property(r, c == 'P', at);
+        return property(r, c == 'P', in_class, at);
     default:
         return refuse(r, ERR_UNSUPPORTED, "escape", at);
     }
@@ -224,7 +238,7 @@ static enum err number(struct reader *r, unsigned *ret)
 static enum err interval(struct reader *r, bool *ret_unbounded, bool *ret_many)
 {
     const uint8_t *at = r->p - 1;
-    unsigned lo, hi;
+    unsigned lo = 0, hi;
     TRY(number(r, &lo));
     hi = lo;
     *ret_unbounded = false;
@@ -349,7 +363,7 @@ static enum err compile(const struct reader *r, struct tok_regex *re, struct why
     if (!re->code) {
         char words[128] = "";
         pcre2_get_error_message(code, (PCRE2_UCHAR *)words, sizeof words);
-        return why_set(why, ERR_UNSUPPORTED, "%s", words);
+        return why_set(why, code == PCRE2_ERROR_HEAP_FAILED ? ERR_NOMEM : ERR_UNSUPPORTED, "%s", words);
     }
     pcre2_pattern_info(re->code, PCRE2_INFO_MATCHEMPTY, &empty);
     if (empty) return why_set(why, ERR_UNSUPPORTED, "an expression that can match nothing");
@@ -381,6 +395,11 @@ void tok_regex_close(struct tok_regex *re)
     free(re);
 }
 
+void tok_regex_interpret(struct tok_regex *re)
+{
+    re->jit = false;
+}
+
 static enum err work_init(struct tok_regex_work *w)
 {
     if (!w->match) w->match = pcre2_match_data_create(1, NULL);
@@ -407,7 +426,8 @@ enum err tok_regex_find(const struct tok_regex *re, struct tok_regex_work *w, st
     do {
         rc = re->jit
                  ? pcre2_jit_match(re->code, text.p, text.n, from, PCRE2_NO_UTF_CHECK, w->match, w->context)
-                 : pcre2_match(re->code, text.p, text.n, from, PCRE2_NO_UTF_CHECK, w->match, w->context);
+                 : pcre2_match(re->code, text.p, text.n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, w->match,
+                               w->context);
     } while (rc == PCRE2_ERROR_JIT_STACKLIMIT && more_stack(w));
     if (rc == PCRE2_ERROR_NOMATCH) return ERR_NOENT;
     if (rc == PCRE2_ERROR_NOMEMORY) return ERR_NOMEM;

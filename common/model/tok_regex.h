@@ -26,6 +26,10 @@ struct tok_regex_work {
 enum err tok_regex_open(struct span pattern, struct tok_regex **ret_re, struct why *why) MUST_CHECK;
 void tok_regex_close(struct tok_regex *re);
 
+/* From now on with the interpreter, as where the system forbids code that is made at run time (the same
+ * answers, slower): for the test of that road. */
+void tok_regex_interpret(struct tok_regex *re);
+
 /* The leftmost match at or after `from`: [*ret_begin, *ret_end), never empty. text is UTF-8 (not checked
  * again). ERR_NOENT: none. ERR_RANGE: the expression needs too many steps on this text. ERR_NOMEM. */
 enum err tok_regex_find(const struct tok_regex *re, struct tok_regex_work *w, struct span text, size_t from,

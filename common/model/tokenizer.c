@@ -96,6 +96,7 @@ enum err tokenizer_encode(const struct tokenizer *t, struct span text, bool spec
 {
     struct encoder e = {.t = t, .out = out};
     const uint32_t n = out->n;
+    if (!text.n) return ERR_OK;
     if (text.n > TEXT_MAX) return ERR_RANGE;
     if (utf8_check(text) != text.n) return ERR_FORMAT;
     const enum err x = encode(&e, text, special);

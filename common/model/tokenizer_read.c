@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/base/file.h"
+#include "common/model/json_scan.h"
 #include "common/model/tokenizer_room.h"
 #include "common/model/utf8.h"
 
@@ -53,56 +54,79 @@ static bool unset(const json_t *v)
 
 /* -- the model ------------------------------------------------------------------------------------------ */
 
-static enum err read_vocab(const json_t *vocab, struct bpe *b, struct why *why)
+/* The two large parts, as json_scan_cut left them out of the rest. */
+struct large {
+    struct span text; /* the whole file, for line numbers */
+    struct span vocab, merges;
+};
+
+static enum err read_vocab(const struct large *l, struct bpe *b, struct why *why)
 {
-    const char *key;
-    json_t *v;
-    if (!json_is_object(vocab)) return why_set(why, ERR_FORMAT, "model: vocab is not an object");
-    json_object_foreach((json_t *)vocab, key, v)
-    {
-        if (!json_is_integer(v))
-            return why_set(why, ERR_FORMAT, "vocab: the id of \"%.80s\" is not a whole number", key);
-        TRY(bpe_add(b, span_str(key), json_integer_value(v), why));
+    if (!l->vocab.p || *l->vocab.p != '{') return why_set(why, ERR_FORMAT, "model: vocab is not an object");
+    struct json_scan s = {.p = l->vocab.p, .end = l->vocab.p + l->vocab.n, .start = l->vocab.p};
+    const char *expected = NULL;
+    enum err e = ERR_OK;
+    size_t n = 0;
+    s.p++;
+    while (!e && !expected && !json_scan_take(&s, '}')) {
+        struct span key;
+        int64_t id;
+        if (n++ && !json_scan_take(&s, ','))
+            expected = "a comma or the end of vocab";
+        else if ((e = json_scan_string(&s, &key)) || !json_scan_take(&s, ':'))
+            expected = e == ERR_NOMEM ? NULL : "a key of vocab";
+        else if (json_scan_int(&s, &id))
+            expected = "a whole number as id";
+        else
+            e = bpe_add(b, key, id, why);
     }
-    return ERR_OK;
+    if (expected) e = json_scan_bad(&s, json_scan_line(l->text, l->vocab.p), expected, why);
+    json_scan_done(&s);
+    return e;
 }
 
-/* "a b", or ["a", "b"]. */
-static enum err read_merge(const json_t *m, size_t i, struct bpe *b, struct why *why)
+/* "a b", or ["a", "b"]. NULL: a pair; else what is expected instead. */
+static const char *read_pair(struct json_scan *s, bool strings, struct span *ret_left, struct span *ret_right)
 {
-    struct span left = text_of(json_array_get(m, 0)), right = text_of(json_array_get(m, 1));
-    if (json_is_string(m)) {
-        const struct span s = text_of(m);
-        const uint8_t *blank = memchr(s.p, ' ', s.n);
-        if (blank) {
-            left = span_of(s.p, (size_t)(blank - s.p));
-            right = span_of(blank + 1, s.n - left.n - 1);
-        }
-        if (!blank || memchr(right.p, ' ', right.n)) left.p = NULL;
-    } else if (!json_is_array(m) || json_array_size(m) != 2) {
-        left.p = NULL;
+    struct span both;
+    if (!strings) {
+        if (!json_scan_take(s, '[') || json_scan_string(s, ret_left) || !json_scan_take(s, ',') ||
+            json_scan_string(s, ret_right) || !json_scan_take(s, ']'))
+            return "a merge, [\"a\", \"b\"],";
+        return NULL;
     }
-    if (!left.p || !right.p) return why_set(why, ERR_FORMAT, "merges[%zu] is not a pair", i);
-    return bpe_merge(b, left, right, why);
+    if (json_scan_string(s, &both)) return "a merge, \"a b\",";
+    const uint8_t *blank = memchr(both.p, ' ', both.n);
+    if (!blank) return "a merge, \"a b\",";
+    *ret_left = span_of(both.p, (size_t)(blank - both.p));
+    *ret_right = span_of(blank + 1, both.n - ret_left->n - 1);
+    return memchr(ret_right->p, ' ', ret_right->n) ? "a merge, \"a b\"," : NULL;
 }
 
-static enum err read_merges(const json_t *merges, struct bpe *b, struct why *why)
+static enum err read_merges(const struct large *l, struct bpe *b, struct why *why)
 {
-    size_t i;
-    const json_t *m;
-    if (!json_is_array(merges)) return why_set(why, ERR_FORMAT, "model: merges is not a list");
-    const bool strings = json_is_string(json_array_get(merges, 0));
-    json_array_foreach(merges, i, m)
-    {
-        if (json_is_string(m) != strings)
-            return why_set(why, ERR_FORMAT, "merges[%zu] has another form than the first", i);
-        if (strings && !strncmp(json_string_value(m), "#version", 8)) continue; /* a line of merges.txt */
-        TRY(read_merge(m, i, b, why));
+    if (!l->merges.p || *l->merges.p != '[') return why_set(why, ERR_FORMAT, "model: merges is not a list");
+    struct json_scan s = {.p = l->merges.p, .end = l->merges.p + l->merges.n, .start = l->merges.p};
+    const char *expected = NULL;
+    enum err e = ERR_OK;
+    size_t n = 0;
+    const uint8_t *first = ++s.p;
+    const bool strings = !json_scan_take(&s, '[');
+    s.p = first;
+    while (!e && !expected && !json_scan_take(&s, ']')) {
+        struct span left, right;
+        if (n++ && !json_scan_take(&s, ','))
+            expected = "a comma or the end of merges";
+        else if (!(expected = read_pair(&s, strings, &left, &right)) &&
+                 !(strings && left.n >= 8 && !memcmp(left.p, "#version", 8))) /* a line of merges.txt */
+            e = bpe_merge(b, left, right, why);
     }
-    return ERR_OK;
+    if (expected) e = json_scan_bad(&s, json_scan_line(l->text, l->merges.p), expected, why);
+    json_scan_done(&s);
+    return e;
 }
 
-static enum err read_model(const json_t *j, struct bpe *b, struct why *why)
+static enum err read_model(const json_t *j, const struct large *l, struct bpe *b, struct why *why)
 {
     static const char *const keys[] = {"type",
                                        "dropout",
@@ -128,8 +152,8 @@ static enum err read_model(const json_t *j, struct bpe *b, struct why *why)
             return why_set(why, ERR_UNSUPPORTED, "model: %s is set", must_be_unset[i]);
     TRY(read_bool(j, "ignore_merges", false, &o.ignore_merges, "model", why));
     TRY(read_bool(j, "fuse_unk", false, &o.fuse_unk, "model", why));
-    TRY(read_vocab(json_object_get(j, "vocab"), b, why));
-    TRY(read_merges(json_object_get(j, "merges"), b, why));
+    TRY(read_vocab(l, b, why));
+    TRY(read_merges(l, b, why));
     if (json_is_string(unk) && (o.unk = bpe_id(b, text_of(unk))) < 0)
         return why_set(why, ERR_FORMAT, "model: unk_token \"%.80s\" is not in the vocabulary",
                        json_string_value(unk));
@@ -252,17 +276,15 @@ static enum err check_rest(const json_t *j, struct why *why)
     return check_post_processor(json_object_get(j, "post_processor"), 0, why);
 }
 
-static enum err hash_all(struct tokenizer *t)
+static void hash_all(struct tokenizer *t)
 {
-    TRY(bpe_hash(t->bpe, &t->hash));
-    t->hash = hash_mix(t->hash, t->pretok.hash);
+    t->hash = hash_mix(bpe_hash(t->bpe), t->pretok.hash);
     for (uint32_t i = 0; i < t->added.n; i++) {
         const struct added_token *a = &t->added.token[i];
         const int32_t flags[6] = {a->id, a->single_word, a->lstrip, a->rstrip, a->normalized, a->special};
         t->hash = hash_mix(t->hash,
                            hash_mix(hash_bytes(flags, sizeof flags), hash_bytes(a->content.p, a->content.n)));
     }
-    return ERR_OK;
 }
 
 /* bos_token and eos_token: null, a string, or an object with its content. */
@@ -296,27 +318,46 @@ static enum err read_config(struct tokenizer *t, struct span text, struct why *w
     return e;
 }
 
-static enum err read_all(struct tokenizer *t, const json_t *j, struct why *why)
+static enum err read_all(struct tokenizer *t, const json_t *j, const struct large *l, struct why *why)
 {
     if (!json_is_object(j)) return why_set(why, ERR_FORMAT, "not an object");
     TRY(check_rest(j, why));
     if (bpe_create(&t->bpe)) return why_set(why, ERR_NOMEM, "out of memory");
     TRY(pretok_read(json_object_get(j, "normalizer"), json_object_get(j, "pre_tokenizer"), &t->pretok, why));
-    TRY(read_model(json_object_get(j, "model"), t->bpe, why));
+    TRY(read_model(json_object_get(j, "model"), l, t->bpe, why));
     t->n_id = bpe_n_id(t->bpe);
     TRY(read_added(t, json_object_get(j, "added_tokens"), why));
-    if (fill_pieces(t) || hash_all(t)) return why_set(why, ERR_NOMEM, "out of memory");
+    if (fill_pieces(t)) return why_set(why, ERR_NOMEM, "out of memory");
+    hash_all(t);
     return ERR_OK;
+}
+
+static enum err read_text(struct tokenizer *t, struct span text, struct why *why)
+{
+    struct large l = {.text = text};
+    json_error_t je;
+    char *rest;
+    size_t n;
+    if (!text.n) return why_set(why, ERR_FORMAT, "line 1: the file is empty");
+    if (json_scan_cut(text, &rest, &n, &l.vocab, &l.merges)) return why_set(why, ERR_NOMEM, "out of memory");
+    json_t *j = json_loadb(rest, n, JSON_REJECT_DUPLICATES, &je);
+    free(rest);
+    enum err e = ERR_OK;
+    if (j)
+        e = read_all(t, j, &l, why);
+    else if (je.text[0])
+        e = why_set(why, ERR_FORMAT, "line %d: %s", je.line, je.text);
+    else
+        e = why_set(why, ERR_NOMEM, "out of memory"); /* jansson has no words for it */
+    json_decref(j);
+    return e;
 }
 
 enum err tokenizer_parse(struct span json, struct span config, struct tokenizer **ret_tok, struct why *why)
 {
-    json_error_t je;
     struct tokenizer *t = calloc(1, sizeof *t);
     if (!t) return why_set(why, ERR_NOMEM, "tokenizer.json: out of memory");
-    json_t *j = json_loadb((const char *)json.p, json.n, JSON_REJECT_DUPLICATES, &je);
-    enum err e = j ? read_all(t, j, why) : why_set(why, ERR_FORMAT, "line %d: %s", je.line, je.text);
-    json_decref(j);
+    enum err e = read_text(t, json, why);
     if (e)
         why_add(why, e, "tokenizer.json");
     else

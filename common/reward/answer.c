@@ -144,9 +144,9 @@ static bool equal(struct span a, struct span b, int level)
     mpq_t qa, qb;
     struct list la, lb;
     mpq_inits(qa, qb, NULL);
-    const bool numbers = number__parse(a, qa) && number__parse(b, qb), same = numbers && mpq_equal(qa, qb);
+    const bool is_a = number__parse(a, qa), is_b = number__parse(b, qb), same = is_a && is_b && mpq_equal(qa, qb);
     mpq_clears(qa, qb, NULL);
-    if (numbers) return same;
+    if (is_a || is_b) return same; /* 1,234 is no list of two */
     a = unnamed(tex__trim(a));
     b = unnamed(tex__trim(b));
     if (level < MAX_LEVEL && as_list(a, &la) && as_list(b, &lb)) return equal_lists(&la, &lb, level);

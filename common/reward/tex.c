@@ -55,6 +55,7 @@ static struct span after_backslash(struct tex *x, bool *gap)
     x->p++;
     if (c == '{' || c == '}' || c == '\\') return span_of(from, 2);
     if (c == ',' || c == ';' || c == ':' || is_blank(c)) *gap = true;
+    while (c == '!' && x->p < x->end && is_blank(*x->p)) x->p++; /* it takes space away: 11,\! 000 */
     if (c && strchr(",;:!$()[] \t\r\n", c)) return span_of(from, 0);
     return span_of(from + 1, 1); /* \% and the like */
 }

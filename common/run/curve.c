@@ -8,8 +8,9 @@
 
 #include "common/base/file.h"
 
-#define MIN_HALF 2
-#define MAX_HALF 50
+#define MIN_HALF     2
+#define MAX_HALF     50
+#define MAX_PATH_LEN 4096
 
 void curve_close(struct curve *c)
 {
@@ -96,12 +97,18 @@ static enum err fill(struct curve *c, const char *run_dir, const char *path, con
     return ERR_OK;
 }
 
+static enum err path_in(const char *run_dir, const char *name, char out[MAX_PATH_LEN], struct why *why)
+{
+    const int n = snprintf(out, MAX_PATH_LEN, "%s/%s", run_dir, name);
+    return n < MAX_PATH_LEN ? ERR_OK : why_set(why, ERR_RANGE, "%.80s...: too long a path", run_dir);
+}
+
 enum err curve_open(const char *run_dir, const char *column, struct curve *ret_curve, struct why *why)
 {
-    char path[4096];
+    char path[MAX_PATH_LEN];
     struct curve *c = ret_curve;
     struct metrics m;
-    if ((size_t)snprintf(path, sizeof path, "%s/metrics.jsonl", run_dir) >= sizeof path) return why_set(why, ERR_RANGE, "%s: too long a path", run_dir);
+    TRY(path_in(run_dir, "metrics.jsonl", path, why));
     TRY(metrics_read(path, &m, why));
     *c = (struct curve){.metrics = m};
     if (!column) column = !has_value(&m, "reward") && has_value(&m, "loss") ? "loss" : "reward";
@@ -112,10 +119,10 @@ enum err curve_open(const char *run_dir, const char *column, struct curve *ret_c
 
 enum err curve_write_svg(const char *run_dir, struct why *why)
 {
-    char path[4096], *text;
+    char path[MAX_PATH_LEN], *text;
     size_t n;
     struct curve c;
-    if ((size_t)snprintf(path, sizeof path, "%s/reward.svg", run_dir) >= sizeof path) return why_set(why, ERR_RANGE, "%s: too long a path", run_dir);
+    TRY(path_in(run_dir, "reward.svg", path, why));
     TRY(curve_open(run_dir, NULL, &c, why));
     enum err e = plot_svg(&c.plot, &text, &n, why);
     if (!e) {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/clock.h"
 
@@ -122,14 +123,38 @@ static enum err prepare(struct db *d, bool write, struct why *why)
     return ERR_OK;
 }
 
+/* Reading a WAL database takes a -shm file beside it, which a reader who may not write in the folder cannot make. With no -wal there is no
+ * writer and nothing but the file: then it is read as it lies. */
+static enum err open_still(struct db *d, struct why *why)
+{
+    static const char hex[] = "0123456789abcdef";
+    char wal[sizeof d->path + 8], uri[3 * sizeof d->path + 32] = "file:";
+    size_t n = strlen(uri);
+    snprintf(wal, sizeof wal, "%s-wal", d->path);
+    if (!access(wal, F_OK)) return why_set(why, ERR_ACCESS, "%s: in use, and its folder is closed to this user", d->path);
+    for (const char *p = d->path; *p; p++) {
+        const unsigned char c = (unsigned char)*p;
+        const bool plain = c == '/' || c == '.' || c == '-' || c == '_' || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+        if (!plain) uri[n++] = '%', uri[n++] = hex[c >> 4];
+        uri[n++] = plain ? (char)c : hex[c & 15];
+    }
+    snprintf(uri + n, sizeof uri - n, "?immutable=1");
+    sqlite3_close(d->s);
+    d->s = NULL;
+    return sqlite3_open_v2(uri, &d->s, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) ? said(d, why) : prepare(d, false, why);
+}
+
 enum err db_open(const char *path, bool write, struct db **ret_db, struct why *why)
 {
     struct db *d = calloc(1, sizeof *d);
     if (!d) return ERR_NOMEM;
-    snprintf(d->path, sizeof d->path, "%s", path);
-
+    if ((size_t)snprintf(d->path, sizeof d->path, "%s", path) >= sizeof d->path) {
+        free(d);
+        return why_set(why, ERR_RANGE, "%s: too long a path", path);
+    }
     const int flags = write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
     enum err e = sqlite3_open_v2(path, &d->s, flags, NULL) ? said(d, why) : prepare(d, write, why);
+    if (!write && (e == ERR_ACCESS || e == ERR_NOENT) && !access(path, R_OK)) e = open_still(d, why);
     if (e) {
         db_close(d);
         return e;

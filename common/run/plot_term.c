@@ -53,7 +53,10 @@ static long dot_y(const struct screen *s, double v)
 static void set_way(struct screen *s, long x0, long y0, long x1, long y1, enum plot_style style)
 {
     const long n = labs(x1 - x0) > labs(y1 - y0) ? labs(x1 - x0) : labs(y1 - y0);
-    for (long i = 1; i <= n; i++) set_dot(s, x0 + lround((double)((x1 - x0) * i) / (double)n), y0 + lround((double)((y1 - y0) * i) / (double)n), style);
+    for (long i = 1; i <= n; i++) {
+        const double part = (double)i / (double)n;
+        set_dot(s, x0 + lround((double)(x1 - x0) * part), y0 + lround((double)(y1 - y0) * part), style);
+    }
 }
 
 static void draw(struct screen *s, const struct plot_series *q)

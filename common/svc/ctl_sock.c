@@ -14,14 +14,15 @@
 
 #include "common/base/clock.h"
 
-/* A client, with at most one request open: its next frame is read when the answer has gone out. */
+/* A client, with at most one request open: its next frame is looked at when the answer has gone out, and what it sends meanwhile is kept up to a
+ * bound, so one that asks and does not read costs a bounded amount of memory. */
 struct ctl_req {
     struct ctl_server *s;
     struct ctl_req *next, **prev;
     uv_pipe_t pipe;
     uint8_t *buf;
     size_t n, cap;
-    bool open, closing;
+    bool open, writing, closing;
     void *data;
 };
 
@@ -64,7 +65,7 @@ static void drop(struct ctl_req *r)
 /* Hand over the next whole frame, if there is one and none is open. */
 static void next_frame(struct ctl_req *r)
 {
-    if (r->open || r->n < 4) return;
+    if (r->closing || r->open || r->writing || r->n < 4) return;
     const uint32_t len = get_len(r->buf);
     if (len > CTL_MAX_FRAME) {
         drop(r);
@@ -152,13 +153,20 @@ static void server_freed(uv_handle_t *h)
     free(h->data);
 }
 
+/* Nobody answers at a socket, or the path is no socket at all: then it is somebody's file. */
+static void remove_stale(const char *path)
+{
+    struct stat st;
+    if (!lstat(path, &st) && S_ISSOCK(st.st_mode)) unlink(path);
+}
+
 enum err ctl_listen(struct loop *l, const char *path, const struct ctl_server_opts *o, struct ctl_server **ret_server, struct why *why)
 {
     if (strlen(path) >= 108) return why_set(why, ERR_INVAL, "%s: a socket path has at most 107 bytes", path);
     int fd = connect_to(path);
     if (fd >= 0) close(fd);
     if (fd >= 0 || errno == EAGAIN) return why_set(why, ERR_EXIST, "%s: another daemon answers here", path);
-    if (errno == ECONNREFUSED) unlink(path);
+    if (errno == ECONNREFUSED) remove_stale(path);
     struct ctl_server *s = calloc(1, sizeof *s);
     if (!s) return ERR_NOMEM;
     s->loop = l;
@@ -197,7 +205,7 @@ static void on_written(uv_write_t *w, int status)
     struct reply *p = (struct reply *)w;
     struct ctl_req *r = p->r;
     free(p);
-    if (r->closing) return;
+    r->writing = false;
     if (status) drop(r);
     else next_frame(r);
 }
@@ -215,6 +223,7 @@ void ctl_reply(struct ctl_req *r, struct span frame)
     put_len(p->bytes, (uint32_t)frame.n);
     memcpy(p->bytes + 4, frame.p, frame.n);
     uv_buf_t b = uv_buf_init((char *)p->bytes, (unsigned)(4 + frame.n));
+    r->writing = true;
     if (uv_write(&p->w, (uv_stream_t *)&r->pipe, &b, 1, on_written)) {
         free(p);
         drop(r);

@@ -60,11 +60,14 @@ enum err daemon_watchdog(struct loop *l, bool (*alive)(void *arg), void *arg, st
 enum err daemon_lock(const char *dir, const char *name, int *ret_fd, struct why *why)
 {
     char path[4096];
-    snprintf(path, sizeof path, "%s/%s.lock", dir, name);
+    if ((size_t)snprintf(path, sizeof path, "%s/%s.lock", dir, name) >= sizeof path)
+        return why_set(why, ERR_INVAL, "%.100s...: path too long", dir);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (fd < 0) return why_set(why, err_from_errno(errno), "%s: %s", path, strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB)) {
+        const int e = errno;
         close(fd);
+        if (e != EWOULDBLOCK) return why_set(why, err_from_errno(e), "%s: cannot lock: %s", path, strerror(e));
         return why_set(why, ERR_EXIST, "%s: another %s uses this folder", path, name);
     }
     *ret_fd = fd;

@@ -145,8 +145,8 @@ void net_client_close(struct net_client *c)
 {
     if (!c) return;
     c->closing = true;
-    nng_close(c->sock);
     for (struct call *k = c->all; k; k = k->next_all) nng_aio_stop(k->aio);
+    net__close(c->sock);
     loop_post(c->loop, free_client, c);
 }
 

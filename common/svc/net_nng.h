@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* net_nng.h - private to net_*.c: nng's errors and addresses in our words. */
+/* net_nng.h - private to net_*.c: nng's errors and addresses in our words, and how a socket is ended. */
 #ifndef COMMON_SVC_NET_NNG_H
 #define COMMON_SVC_NET_NNG_H
 
@@ -30,6 +30,9 @@ static inline enum err net_err(int rv)
     default: return ERR_IO;
     }
 }
+
+/* End a socket whose aios are stopped already; no callback comes afterwards. Waits for a second at most. */
+void net__close(nng_socket sock);
 
 /* nng's ipc listener dies for good when a client closes in mid-handshake (nng 1.5.2), so only these are allowed. */
 static inline bool net_url_ok(const char *url)

@@ -146,8 +146,8 @@ void net_server_close(struct net_server *s)
 {
     if (!s) return;
     s->closing = true;
-    nng_close(s->sock); /* callbacks end with ECLOSED and do not start again */
-    for (uint32_t i = 0; i < s->n_req; i++) nng_aio_stop(s->req[i].aio);
+    for (uint32_t i = 0; i < s->n_req; i++) nng_aio_stop(s->req[i].aio); /* callbacks end with ECANCELED and do not start again */
+    net__close(s->sock);
     loop_post(s->loop, free_server, s);
 }
 

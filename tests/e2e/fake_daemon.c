@@ -87,7 +87,8 @@ static void answer(struct fake *f, int fd, struct span frame)
     struct msg_buf b = {0};
     struct msg_job job;
     const bool refuse = f->manner == REFUSE;
-    const struct msg_ctl_reply r = {.code = refuse ? ERR_BUSY : 0, .why = span_str(refuse ? "not on a \033[31mSunday" : ""), .json = span_str(f->json)};
+    const struct msg_ctl_reply r = {
+        .code = refuse ? ERR_BUSY : 0, .why = span_str(refuse ? "not on a \033[31mSunday" : ""), .json = span_str(f->json)};
     const struct msg_ack other = {.code = 0, .why = span_str("hm")};
     static const uint8_t babble[64] = {0xde, 0xad, 0xbe, 0xef, 0xc1, 0xff};
     enum err e = f->manner == OTHER ? msg_put_ack(&other, &b) : msg_put_ctl_reply(&r, &b);

@@ -75,8 +75,28 @@ static void print_state(const struct proc *p)
     }
 }
 
+static bool reap(struct proc *p)
+{
+    int st;
+    if (p->ended) return true;
+    if (waitpid(p->pid, &st, WNOHANG) != p->pid) return false;
+    p->ended = true;
+    p->code = WIFSIGNALED(st) ? 128 + WTERMSIG(st) : WEXITSTATUS(st);
+    return true;
+}
+
+/* In order if they can, for a killed learner leaves its shared memory behind. */
 static void kill_all(void)
 {
+    const int64_t deadline = clock_now_ns() + 3 * NS_PER_S;
+    int n_up = 1;
+    for (int i = 0; i < n_proc; i++)
+        if (!procs[i].ended) kill(procs[i].pid, SIGTERM), kill(procs[i].pid, SIGCONT);
+    while (n_up && clock_now_ns() < deadline) {
+        n_up = 0;
+        for (int i = 0; i < n_proc; i++) n_up += !reap(&procs[i]);
+        if (n_up) nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * NS_PER_MS}, NULL);
+    }
     for (int i = 0; i < n_proc; i++) {
         if (procs[i].ended) continue;
         kill(procs[i].pid, SIGKILL);
@@ -223,7 +243,7 @@ const char *rig_data(const char *name, const struct rig_data *d)
         for (uint32_t i = 1; i < n; i++) fputc('a' + (int)draw(d, r, 10 + i, 8), f);
         fprintf(f, "=\", \"answer\": \"%u\", \"solution\": \"", digit);
         for (uint32_t i = 0; i < k; i++) fputc('a' + (int)draw(d, r, 1000 + i, 8), f);
-        fprintf(f, "\\n#### %u\"}\n", digit);
+        fprintf(f, "%s\\n#### %u\"}\n", d->think && draw(d, r, 3, 2) ? "\\n</think>" : "", digit);
     }
     CHECK(!fclose(f), "%s", path);
     return path;
@@ -305,16 +325,6 @@ struct proc *rig_node(const char *name, const char *learner, const char *const *
                  ARGS("--name", name, "--control", sock, "--threads", "1", "--max-model-len", "512", "--log-level", "debug"), args);
 }
 
-static bool reap(struct proc *p)
-{
-    int st;
-    if (p->ended) return true;
-    if (waitpid(p->pid, &st, WNOHANG) != p->pid) return false;
-    p->ended = true;
-    p->code = WIFSIGNALED(st) ? 128 + WTERMSIG(st) : WEXITSTATUS(st);
-    return true;
-}
-
 bool rig_is_up(struct proc *p)
 {
     return !reap(p);
@@ -370,17 +380,29 @@ bool rig_said(const struct proc *p, const char *words)
 
 /* -- waiting ----------------------------------------------------------------------------------------------------------- */
 
-void rig_wait(bool (*cond)(void *arg), void *arg, double s, const char *what)
+static bool wait_for(bool (*cond)(void *arg), void *arg, double s, const char *what)
 {
-    const int64_t deadline = clock_now_ns() + (int64_t)(s * slow() * (double)NS_PER_S);
+    const int64_t deadline = clock_now_ns() + (int64_t)(s * (double)NS_PER_S);
     while (!cond(arg)) {
         for (int i = 0; i < n_proc; i++) {
             const bool ended = reap(&procs[i]);
             CHECK(!ended || procs[i].may_end, "%s ended with %d while the test waited for %s", procs[i].name, procs[i].code, what);
         }
-        CHECK(clock_now_ns() < deadline, "%.0f s have passed without %s", s * slow(), what);
+        if (clock_now_ns() > deadline) return false;
         nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * NS_PER_MS}, NULL);
     }
+    return true;
+}
+
+void rig_wait(bool (*cond)(void *arg), void *arg, double s, const char *what)
+{
+    const bool came = wait_for(cond, arg, s * slow(), what);
+    CHECK(came, "%.0f s have passed without %s", s * slow(), what);
+}
+
+bool rig_wait_maybe(bool (*cond)(void *arg), void *arg, double s)
+{
+    return wait_for(cond, arg, s, "something");
 }
 
 struct said {

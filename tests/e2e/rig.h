@@ -46,10 +46,12 @@ struct dims rig_dims(void);
 const char *rig_model(const char *name, uint64_t seed, const struct dims *d);
 
 /* Rows that a model of this size learns in a second, without ever being sure: the prompt is min_prompt..max_prompt letters, the
- * solution up to max_filler letters, then "#### " and a digit out of four. So lengths vary, and one completion in four is right. */
+ * solution up to max_filler letters, in half the rows that think the end of a thought, then "#### " and a digit out of four. So lengths
+ * vary, and one completion in four is right. */
 struct rig_data {
     uint32_t n_row, min_prompt, max_prompt, max_filler;
     uint64_t seed;
+    bool think;
 };
 const char *rig_data(const char *name, const struct rig_data *d);
 
@@ -83,6 +85,7 @@ bool rig_said(const struct proc *p, const char *words); /* is this in its log? *
 
 /* Ask until cond(arg) holds; fails after s seconds, or when a daemon ends that was not told to. */
 void rig_wait(bool (*cond)(void *arg), void *arg, double s, const char *what);
+bool rig_wait_maybe(bool (*cond)(void *arg), void *arg, double s); /* false: the time is over, and that is no failure */
 void rig_wait_said(const struct proc *p, const char *words, double s);
 void rig_wait_step(const char *run, uint64_t step, double s); /* until metrics.jsonl has this step */
 

@@ -2,13 +2,13 @@
 /* The circle closes: prompt, rollout, group, reward, advantage, loss, update, weights, rollout, between two daemons; and what is kept of it
  * is true: metrics.jsonl, run.db and the checkpoint tell one story. */
 #include <math.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/file.h"
 #include "common/model/folder.h"
 #include "common/run/db.h"
-#include "learner/advantage.h"
 #include "tests/e2e/rig.h"
 
 #define G 4u
@@ -195,6 +195,45 @@ static void the_books_agree(void)
     rig_stop(n);
 }
 
+/* Two rewards with weights, advantages over the deviation of the batch. */
+static void rewards_have_names_and_weights(void)
+{
+    struct rig_data d = letters;
+    sqlite3 *db;
+    sqlite3_stmt *st;
+    double r[P * G], adv[P * G], acc = 0, format = 0, mean = 0, ss = 0;
+    uint32_t n = 0;
+    d.think = true;
+    rig_model("model", 1, NULL);
+    rig_data("train", &d);
+    run_all("run", ARGS("--model", rig_warm("model", &d, 200), "--max-steps", "1", "--reward-funcs", "accuracy,format", "--reward-weights", "2,0.5",
+                        "--scale-rewards", "batch", "--max-completion-length", "60"));
+    CHECK(!sqlite3_open_v2(rig_path("run/run.db"), &db, SQLITE_OPEN_READWRITE, NULL), "run.db");
+    CHECK(!sqlite3_prepare_v2(db, "SELECT x.value, y.value, a.value FROM rewards x JOIN rewards y USING (job_id, sample) JOIN advantages a USING"
+                                  " (job_id, sample) WHERE x.name = 'accuracy' AND y.name = 'format' ORDER BY job_id, sample", -1, &st, NULL),
+          "%s", sqlite3_errmsg(db));
+    for (; n < P * G && sqlite3_step(st) == SQLITE_ROW; n++) {
+        r[n] = 2 * sqlite3_column_double(st, 0) + 0.5 * sqlite3_column_double(st, 1);
+        adv[n] = sqlite3_column_double(st, 2);
+        acc += sqlite3_column_double(st, 0) / (P * G), format += sqlite3_column_double(st, 1) / (P * G), mean += r[n] / (P * G);
+    }
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+    CHECK(n == P * G && acc > 0 && format > 0 && format < 1, "%u completions, accuracy %g, format %g", n, acc, format);
+    for (uint32_t i = 0; i < n; i++) ss += (r[i] - mean) * (r[i] - mean);
+    for (uint32_t i = 0; i < n; i++) {
+        double of_group = 0;
+        for (uint32_t k = i / G * G; k < i / G * G + G; k++) of_group += r[k] / G;
+        const double want = (r[i] - of_group) / (sqrt(ss / (n - 1)) + 1e-4);
+        CHECK(fabs(adv[i] - want) < 1e-9, "completion %u: advantage %.17g, from the rewards %.17g", i, adv[i], want);
+    }
+    json_t *m = rig_metrics("run");
+    CHECK(fabs(rig_sum(m, "reward_accuracy") - acc) < 1e-6 && fabs(rig_sum(m, "reward_format") - format) < 1e-6 &&
+              fabs(rig_sum(m, "reward") - mean) < 1e-6,
+          "reward %g, accuracy %g, format %g", rig_sum(m, "reward"), rig_sum(m, "reward_accuracy"), rig_sum(m, "reward_format"));
+    json_decref(m);
+}
+
 /* Rewards dealt at random: the run goes its way, and advantages no longer follow from the rewards of their completions. */
 static void the_control_deals_rewards(void)
 {
@@ -216,9 +255,11 @@ static void evaluation_counts(void)
     const char *eval = rig_data("held", &held);
     run_all("run", ARGS("--model", rig_warm("model", &letters, 150), "--max-steps", "4", "--eval-data", eval, "--eval-steps", "2"));
     json_t *m = rig_metrics("run");
-    for (size_t i = 0; i < 4; i++) {
+    CHECK(json_array_size(m) == 5, "a line for the start and one for each step");
+    for (size_t i = 0; i <= 4; i++) {
         json_t *acc = json_object_get(json_array_get(m, i), "accuracy");
-        CHECK(json_is_number(acc) == (i % 2 == 1), "step %zu", i + 1);
+        CHECK(json_integer_value(json_object_get(json_array_get(m, i), "step")) == (json_int_t)i, "line %zu", i);
+        CHECK(json_is_number(acc) == (i % 2 == 0), "step %zu", i);
         const double right = json_number_value(acc) * 37;
         CHECK(right >= 0 && right <= 37 && fabs(right - round(right)) < 1e-4, "accuracy is %g of 37", right);
     }
@@ -227,10 +268,26 @@ static void evaluation_counts(void)
     CHECK(rig_db("run", NULL, "SELECT count(*) FROM jobs") == 4 * P, "evaluation is not training");
 }
 
+/* stop_accuracy is a goal: the first evaluation that reaches it ends the run, which is then finished. */
+static void a_goal_ends_the_run(void)
+{
+    rig_model("model", 1, NULL);
+    rig_data("train", &letters);
+    const struct rig_data held = {.n_row = 37, .min_prompt = 6, .max_prompt = 40, .max_filler = 12, .seed = 4};
+    const char *const *args = ARGS("--model", rig_warm("model", &letters, 150), "--max-steps", "500", "--eval-data", rig_data("held", &held),
+                                   "--eval-steps", "2", "--stop-accuracy", "0.01");
+    run_all("run", args);
+    CHECK(rig_last_step("run") < 10, "%llu steps", (unsigned long long)rig_last_step("run"));
+    struct proc *l = rig_learner("run", args);
+    CHECK(rig_exit_code(l, 60) == 0 && rig_said(l, "is finished at step"), "a goal that is reached is an end");
+}
+
 int main(int argc, char **argv)
 {
     static const struct rig_test tests[] = {{"three_steps", three_steps},
+                                            {"a_goal_ends_the_run", a_goal_ends_the_run},
                                             {"the_books_agree", the_books_agree},
+                                            {"rewards_have_names_and_weights", rewards_have_names_and_weights},
                                             {"the_control_deals_rewards", the_control_deals_rewards},
                                             {"evaluation_counts", evaluation_counts},
                                             {NULL, NULL}};

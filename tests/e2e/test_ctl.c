@@ -1,108 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /* grpoctl against daemons that answer well, badly or not at all. argv[1]: the program. What a user relies on: the exit code says what
  * happened, data is on stdout and words on stderr, nothing hangs past --timeout, and nothing a daemon says can crash it. */
-#include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <spawn.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
-#include <cmocka.h>
 
-#include "common/base/clock.h"
 #include "common/base/file.h"
 #include "common/model/arith.h"
-#include "common/run/db.h"
+#include "tests/e2e/ctl_run.h"
 #include "tests/e2e/fake_daemon.h"
 
 #define SOCK "x.sock"
 
-static char program[4096], dir[64];
-static const char *env_extra;
-
-struct ran {
-    int code; /* 128 + signal when one ended it */
-    double s;
-    char out[20000], err[4000];
-};
-
-static void slurp(const char *path, char *out, size_t cap)
-{
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    out[fread(out, 1, cap - 1, f)] = 0;
-    fclose(f);
-}
-
-/* Start grpoctl with words ended by NULL; stdin is the text. */
-static pid_t spawn(char *const *argv, const char *in, const char *out)
-{
-    posix_spawn_file_actions_t fa;
-    pid_t pid;
-    char *env[] = {"PATH=/usr/bin:/bin", "TERM=xterm", (char *)env_extra, NULL};
-    assert_int_equal(file_write("stdin", in, strlen(in), NULL), ERR_OK);
-    posix_spawn_file_actions_init(&fa);
-    posix_spawn_file_actions_addopen(&fa, 0, "stdin", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&fa, 1, out, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_addopen(&fa, 2, "stderr", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    assert_int_equal(posix_spawn(&pid, program, &fa, NULL, argv, env), 0);
-    posix_spawn_file_actions_destroy(&fa);
-    return pid;
-}
-
-static int finish(pid_t pid)
-{
-    int st;
-    assert_int_equal(waitpid(pid, &st, 0), pid);
-    return WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st);
-}
-
-static struct ran run_argv(char *const *argv, const char *in)
-{
-    static struct ran r;
-    const int64_t t = clock_now_ns();
-    r.code = finish(spawn(argv, in, "stdout"));
-    r.s = clock_s(clock_now_ns() - t);
-    slurp("stdout", r.out, sizeof r.out);
-    slurp("stderr", r.err, sizeof r.err);
-    return r;
-}
-
-#define RUN(...) run_argv((char *[]){"grpoctl", __VA_ARGS__, NULL}, "")
-
-static void assert_has(const char *text, const char *part)
-{
-    if (!strstr(text, part)) fail_msg("\"%s\" does not hold \"%s\"", text, part);
-}
-
 static const char learner_status[] =
-    "{\"daemon\":\"learner\",\"version\":\"0.1.0\",\"run_dir\":\"runs/q\",\"mode\":\"grpo\",\"device\":\"cpu/avx2\",\"policy_version\":37,\"step\":37,"
-    "\"max_steps\":200,\"paused\":false,\"nodes\":2,\"uptime_s\":130.5,\"reward\":0.4312,\"loss\":-0.01,\"tok_per_s\":12345.6,\"step_s\":1.25,"
-    "\"mismatch_max\":0.0}";
-static const char rollout_status[] = "{\"daemon\":\"rollout\",\"version\":\"0.1.0\",\"name\":\"node-a\",\"learner\":\"tcp://127.0.0.1:6510\",\"link\":\"ready\"}";
-
-static int set_up(void **state)
-{
-    (void)state;
-    env_extra = NULL;
-    snprintf(dir, sizeof dir, "/tmp/test_ctl.XXXXXX");
-    return mkdtemp(dir) && !chdir(dir) ? 0 : -1;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    if (chdir("/")) return -1;
-    return (int)file_remove_tree(dir, NULL);
-}
+    "{\"daemon\":\"learner\",\"version\":\"0.1.0\",\"run_dir\":\"runs/q\",\"mode\":\"grpo\",\"device\":\"cpu/avx2\",\"policy_version\":37,"
+    "\"step\":37,\"max_steps\":200,\"paused\":false,\"nodes\":2,\"uptime_s\":130.5,\"reward\":0.4312,\"loss\":-0.01,\"tok_per_s\":12345.6,"
+    "\"step_s\":1.25,\"mismatch_max\":0.0}";
+static const char rollout_status[] =
+    "{\"daemon\":\"rollout\",\"version\":\"0.1.0\",\"name\":\"node-a\",\"learner\":\"tcp://127.0.0.1:6510\",\"link\":\"ready\"}";
 
 /* -- good answers ------------------------------------------------------------------------------------------------------- */
 
@@ -124,30 +40,47 @@ static void test_status_for_people_and_for_programs(void **state)
     assert_string_equal(r.out + sizeof learner_status - 1, "\n");
     r = RUN("--socket=" SOCK, "--json", "status"); /* before the verb too */
     assert_int_equal(strncmp(r.out, learner_status, sizeof learner_status - 1), 0);
-    env_extra = "GRPO_SOCKET=" SOCK;
+    ctl_env("GRPO_SOCKET=" SOCK);
     r = RUN("status", "--json");
     assert_int_equal(strncmp(r.out, learner_status, sizeof learner_status - 1), 0);
+    fake_stop(f);
+}
+
+static void test_colours_on_a_terminal_alone(void **state)
+{
+    (void)state;
+    struct fake *f = fake_start(SOCK, ANSWER, "{\"daemon\":\"learner\",\"run_dir\":\"\\u001b[5mblink\"}");
+    char *argv[] = {"grpoctl", "status", "--socket", SOCK, NULL};
+    struct ran r = run_on_terminal(argv);
+    assert_int_equal(r.code, 0);
+    assert_has(r.out, "\033[1mlearner \\x1b[5mblink\033[0m"); /* ours, and none of the daemon's */
+    assert_null(strstr(r.out, "\033[5m"));
+    ctl_env("NO_COLOR=1");
+    r = run_on_terminal(argv);
+    assert_has(r.out, "learner \\x1b[5mblink\r\n");
+    assert_null(strchr(r.out, '\033'));
     fake_stop(f);
 }
 
 static void test_queues_and_nodes(void **state)
 {
     (void)state;
-    struct fake *f = fake_start(SOCK, ANSWER,
-                                "{\"jobs_waiting\":12,\"jobs_in_flight\":8,\"in_flight_by_node\":{\"node-a\":5,\"b\":3},\"groups_waiting_for_rewards\":1,"
-                                "\"groups_waiting_for_step\":2,\"batches_waiting_to_train\":4,\"oldest_job_s\":3.25}");
+    struct fake *f = fake_start(
+        SOCK, ANSWER,
+        "{\"jobs_waiting\":12,\"jobs_in_flight\":8,\"in_flight_by_node\":{\"node-a\":5,\"b\":3},\"groups_waiting_for_rewards\":1,"
+        "\"groups_waiting_for_step\":2,\"batches_waiting_to_train\":4,\"oldest_job_s\":3.25}");
     struct ran r = RUN("queues", "--socket", SOCK);
     assert_int_equal(r.code, 0);
     assert_has(r.out, "jobs waiting                  12\n");
     assert_has(r.out, "at node-a                   5\n");
     assert_has(r.out, "groups waiting for rewards    1\n");
     assert_has(r.out, "batches waiting to train      4\n");
-    assert_has(r.out, "age of the oldest job         3.2 s\n");
+    assert_has(r.out, "age of the oldest waiting     3.2 s\n");
     assert_string_equal(fake_log(f), "queues ");
     fake_stop(f);
     f = fake_start(SOCK, ANSWER,
-                   "{\"nodes\":[{\"name\":\"a\",\"state\":\"up\",\"current\":true,\"policy_version\":3},{\"name\":\"b\",\"state\":\"gone\",\"current\":false,"
-                   "\"policy_version\":2,\"kv_blocks\":100,\"kv_free_blocks\":25}]}");
+                   "{\"nodes\":[{\"name\":\"a\",\"state\":\"up\",\"current\":true,\"policy_version\":3},{\"name\":\"b\",\"state\":\"gone\","
+                   "\"current\":false,\"policy_version\":2,\"kv_blocks\":100,\"kv_free_blocks\":25}]}");
     r = RUN("nodes", "--socket", SOCK);
     assert_int_equal(r.code, 0);
     assert_has(r.out, "node  state  version");
@@ -209,7 +142,8 @@ static void test_a_run_finds_its_own(void **state)
     struct fake *p = fake_start("runs/p/learner.sock", ANSWER, "{\"daemon\":\"learner\",\"run_dir\":\"runs/p\"}");
     struct fake *q = fake_start("runs/q/learner.sock", ANSWER, learner_status);
     struct fake *its = fake_start("runs/r/rollout-1.sock", ANSWER, rollout_status);
-    struct fake *other = fake_start("runs/r/rollout-2.sock", ANSWER, "{\"daemon\":\"rollout\",\"name\":\"else\",\"learner\":\"tcp://127.0.0.1:6511\"}");
+    struct fake *other =
+        fake_start("runs/r/rollout-2.sock", ANSWER, "{\"daemon\":\"rollout\",\"name\":\"else\",\"learner\":\"tcp://127.0.0.1:6511\"}");
     struct ran r = RUN("status", "--run", "runs/q");
     assert_int_equal(r.code, 0);
     assert_has(r.out, "learner runs/q\n");
@@ -242,7 +176,8 @@ static void test_generate(void **state)
     r = run_argv((char *[]){"grpoctl", "generate", "--json", "--seed", "77", "--socket", SOCK, NULL}, "1+2=\n"); /* stdin */
     assert_int_equal(r.code, 0);
     assert_has(r.out, "{\"seed\":77,\"incarnation\":9,\"prompt_tokens\":[16,10,17,28],"); /* no newline in it */
-    assert_has(r.out, "\"completions\":[{\"text\":\"!\\\"#\",\"finish\":\"eos\",\"tokens\":[0,1,2],\"logprobs\":[-0.5,-0.5,-0.5],\"versions\":[4,4,4]}]}");
+    assert_has(r.out, "\"completions\":[{\"text\":\"!\\\"#\",\"finish\":\"eos\",\"tokens\":[0,1,2],\"logprobs\":[-0.5,-0.5,-0.5],"
+                      "\"versions\":[4,4,4]}]}");
     assert_int_equal(RUN("generate", "", "--socket", SOCK).code, 2);
     assert_int_equal(RUN("generate", "x", "--seed", "-1", "--socket", SOCK).code, 2);
     assert_int_equal(RUN("generate", "x", "--on", "learner").code, 2);
@@ -269,7 +204,8 @@ static void test_generate(void **state)
 
 /* -- bad answers -------------------------------------------------------------------------------------------------------- */
 
-static char *const asking[][4] = {{"status"}, {"queues"}, {"nodes"}, {"conf"}, {"pause"}, {"resume"}, {"drain", "node-a"}, {"metrics", "--prometheus"}};
+static char *const asking[][4] = {{"status"}, {"queues"}, {"nodes"},           {"conf"},
+                                  {"pause"},  {"resume"}, {"drain", "node-a"}, {"metrics", "--prometheus"}};
 
 static struct ran run_asking(unsigned i, const char *timeout)
 {
@@ -347,10 +283,12 @@ static void test_json_of_any_shape(void **state)
 {
     (void)state;
     static const char *const shape[] = {
-        "{\"daemon\":5,\"nodes\":\"x\",\"in_flight_by_node\":[1],\"jobs_waiting\":\"many\",\"step\":[],\"max_steps\":{},\"uptime_s\":null,\"prometheus\":\"\"}",
-        ("{\"daemon\":\"learner\",\"nodes\":[1,null,{}],\"jobs_waiting\":-1e300,\"in_flight_by_node\":{\"\":null},\"step\":1e308,\"max_steps\":-1,"
-         "\"step_s\":1e308,\"prometheus\":\"\"}"),
-        "{\"nodes\":[{\"daemon\":1}],\"kv_blocks\":-1,\"run_dir\":\"\\u001b[2J\\u0007\",\"name\":\"\\u001b\",\"prometheus\":\"\"}"};
+        ("{\"daemon\":5,\"nodes\":\"x\",\"in_flight_by_node\":[1],\"jobs_waiting\":\"many\",\"step\":[],\"max_steps\":{},\"uptime_s\":null,"
+         "\"prometheus\":\"\"}"),
+        ("{\"daemon\":\"learner\",\"nodes\":[1,null,{}],\"jobs_waiting\":-1e300,\"in_flight_by_node\":{\"\":null},\"step\":1e308,"
+         "\"max_steps\":-1,\"step_s\":1e308,\"prometheus\":\"\"}"),
+        ("{\"nodes\":[{\"daemon\":1}],\"kv_blocks\":-1,\"run_dir\":\"\\u001b[2J\\u0007\",\"name\":\"\\u001b\",\"prometheus\":\"\"}"),
+    };
     for (unsigned k = 0; k < sizeof shape / sizeof *shape; k++) {
         struct fake *f = fake_start(SOCK, ANSWER, shape[k]);
         for (unsigned i = 0; i < sizeof asking / sizeof *asking; i++) {
@@ -428,13 +366,6 @@ static void test_a_full_disk_is_no_success(void **state)
     fake_stop(f);
 }
 
-static unsigned count(const char *text, const char *part)
-{
-    unsigned n = 0;
-    for (const char *p = text; (p = strstr(p, part)); p++) n++;
-    return n;
-}
-
 /* Until the output so far holds a text; at most 10 s. */
 static void wait_for(const char *part, char *out, size_t cap)
 {
@@ -465,113 +396,27 @@ static void test_a_watch_outlives_a_restart(void **state)
     fake_stop(f);
 }
 
-static void make_run(void)
-{
-    struct db *db;
-    static const char *const text[] = {"good", "bad \033[31m", "middling"};
-    static const double reward[] = {1, 0, 0.5};
-    assert_int_equal(file_mkdirs("runs/q", NULL), ERR_OK);
-    assert_int_equal(db_open("runs/q/run.db", true, &db, NULL), ERR_OK);
-    for (uint64_t step = 1; step <= 2; step++) {
-        const struct db_job j = {.job_id = step, .step = step, .prompt = "1+1=", .gold = "2"};
-        assert_int_equal(db_put_job(db, &j, NULL), ERR_OK);
-        for (uint32_t i = 0; i < 3; i++) {
-            const struct db_completion c = {.job_id = step, .sample = i, .n_tok = 5, .text = text[i], .finish = i % 2};
-            assert_int_equal(db_put_completion(db, &c, NULL), ERR_OK);
-            assert_int_equal(db_put_reward(db, step, i, "accuracy", reward[i], NULL), ERR_OK);
-            assert_int_equal(db_put_advantage(db, step, i, reward[i] - 0.5, NULL), ERR_OK);
-        }
-    }
-    db_close(db);
-}
-
-static void test_samples(void **state)
-{
-    (void)state;
-    make_run();
-    struct ran r = RUN("samples", "--best", "-n", "1", "--run", "runs/q");
-    assert_int_equal(r.code, 0);
-    assert_string_equal(r.out, "step 2, job 2, sample 0: reward 1, advantage +0.5, 5 tokens, ended by itself, answer wanted: 2\n  > 1+1=\n  | good\n");
-    r = RUN("samples", "--worst", "-n", "1"); /* the newest run here */
-    assert_has(r.out, "  | bad \\x1b[31m\n");
-    assert_has(r.out, "cut at the length limit");
-    r = RUN("samples", "--step", "1", "--json");
-    assert_int_equal(r.code, 0);
-    assert_int_equal(count(r.out, "\n"), 3);
-    assert_has(r.out, "{\"step\":1,\"job_id\":1,\"sample\":2,\"finish\":\"eos\",\"n_tok\":5,\"reward\":0.5,\"advantage\":0.0,\"prompt\":\"1+1=\",\"gold\":\"2\","
-                      "\"text\":\"middling\"}");
-    r = RUN("samples", "--step", "9");
-    assert_int_equal(r.code, 1);
-    assert_has(r.err, "no completions of step 9");
-    assert_int_equal(file_write("runs/q/run.db", "not a database, not at all", 26, NULL), ERR_OK);
-    r = RUN("samples");
-    assert_int_equal(r.code, 1);
-    assert_has(r.err, "runs/q/run.db");
-}
-
-static void test_metrics(void **state)
-{
-    (void)state;
-    static char text[600000];
-    size_t n = 0;
-    assert_int_equal(file_mkdirs("runs/q", NULL), ERR_OK);
-    for (int i = 1; i <= 3000; i++)
-        n += (size_t)snprintf(text + n, sizeof text - n, "{\"step\":%d,\"reward\":0.5,\"kl\":null,\"truncated_frac\":0.25,\"gen_s\":0.5,\"loss\":\"x\"}\n", i);
-    n += (size_t)snprintf(text + n, sizeof text - n, "{\"step\":30"); /* still being written */
-    assert_int_equal(file_write("runs/q/metrics.jsonl", text, n, NULL), ERR_OK);
-    struct ran r = RUN("metrics", "-n", "2");
-    assert_int_equal(r.code, 0);
-    assert_int_equal(count(r.out, "\n"), 4); /* folder, heads, two steps */
-    assert_has(r.out, "\n3,000     0.5");
-    assert_has(r.out, "25 %");
-    assert_has(r.out, "500 ms");
-    r = RUN("metrics", "--last", "2", "--json");
-    assert_string_equal(r.out, "{\"step\":2999,\"reward\":0.5,\"kl\":null,\"truncated_frac\":0.25,\"gen_s\":0.5,\"loss\":\"x\"}\n"
-                               "{\"step\":3000,\"reward\":0.5,\"kl\":null,\"truncated_frac\":0.25,\"gen_s\":0.5,\"loss\":\"x\"}\n");
-    char *argv[] = {"grpoctl", "metrics", "--json", NULL};
-    assert_int_equal(finish(spawn(argv, "", "all")), 0);
-    static char all[sizeof text];
-    slurp("all", all, sizeof all);
-    assert_int_equal(count(all, "\n"), 3000);
-    assert_int_equal(strncmp(all, text, strlen(all)), 0);
-    assert_int_equal(file_write("runs/q/metrics.jsonl", "\n\nnonsense\n[1]\n", 14, NULL), ERR_OK);
-    r = RUN("metrics");
-    assert_int_equal(r.code, 0);
-    assert_has(r.out, "no JSON objects");
-    assert_int_equal(file_write("runs/q/metrics.jsonl", "", 0, NULL), ERR_OK);
-    assert_has(RUN("metrics").out, "no steps yet");
-}
-
-static void test_dump(void **state)
-{
-    (void)state;
-    /* an ack [7, 14, "gone"], bare; and twice behind its length */
-    static const char frame[] = "\x93\x07\x0e\xa4gone", twice[] = "\x08\0\0\0\x93\x07\x0e\xa4gone\x08\0\0\0\x93\x07\x0e\xa4gone";
-    assert_int_equal(file_write("one", frame, 8, NULL), ERR_OK);
-    assert_int_equal(file_write("two", twice, 24, NULL), ERR_OK);
-    assert_int_equal(file_write("cut", twice, 22, NULL), ERR_OK);
-    struct ran r = RUN("dump", "one");
-    assert_int_equal(r.code, 0);
-    assert_string_equal(r.out, "{\"msg\":\"ack\",\"code\":14,\"why\":\"gone\"}\n");
-    r = RUN("dump", "two");
-    assert_int_equal(count(r.out, "gone"), 2);
-    r = RUN("dump", "cut");
-    assert_int_equal(r.code, 1);
-    assert_int_equal(count(r.out, "gone"), 1);
-    assert_has(r.err, "cut: byte 12:");
-    assert_int_equal(RUN("dump", "absent").code, 1);
-}
-
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2 || !realpath(argv[1], program)) return 2;
-    const struct CMUnitTest tests[] = {T(test_status_for_people_and_for_programs), T(test_queues_and_nodes), T(test_conf_and_prometheus),
-                                       T(test_a_drain_hits_the_node_meant), T(test_a_run_finds_its_own), T(test_generate), T(test_a_no_is_passed_on),
-                                       T(test_a_cut_answer), T(test_nonsense), T(test_silence_and_dawdling_time_out),
-                                       T(test_a_daemon_that_stands_still), T(test_json_of_any_shape), T(test_nobody_there), T(test_usage),
-                                       T(test_a_full_disk_is_no_success), T(test_a_watch_outlives_a_restart), T(test_samples), T(test_metrics),
-                                       T(test_dump)};
+    if (!ctl_program(argc, argv)) return 2;
+    const struct CMUnitTest tests[] = {T(test_status_for_people_and_for_programs),
+                                       T(test_colours_on_a_terminal_alone),
+                                       T(test_queues_and_nodes),
+                                       T(test_conf_and_prometheus),
+                                       T(test_a_drain_hits_the_node_meant),
+                                       T(test_a_run_finds_its_own),
+                                       T(test_generate),
+                                       T(test_a_no_is_passed_on),
+                                       T(test_a_cut_answer),
+                                       T(test_nonsense),
+                                       T(test_silence_and_dawdling_time_out),
+                                       T(test_a_daemon_that_stands_still),
+                                       T(test_json_of_any_shape),
+                                       T(test_nobody_there),
+                                       T(test_usage),
+                                       T(test_a_full_disk_is_no_success),
+                                       T(test_a_watch_outlives_a_restart)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

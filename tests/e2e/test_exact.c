@@ -65,7 +65,8 @@ static struct cover cover_of(const char *run, uint64_t step)
 static void in_time_with_the_updates(void)
 {
     prepare();
-    struct proc *l = rig_learner("run", ARGS("--model", warm, "--max-steps", "8", "--max-completion-length", "80"));
+    /* a temperature whose reciprocal comes out differently in fp32 and in fp64 */
+    struct proc *l = rig_learner("run", ARGS("--model", warm, "--max-steps", "8", "--max-completion-length", "80", "--temperature", "0.96"));
     rig_node("a", rig_address("run"), ARGS("--max-num-seqs", "16"));
     finish(l);
     json_t *m = rig_metrics("run"), *line;
@@ -84,13 +85,44 @@ static void in_time_with_the_updates(void)
     CHECK(crossing > 10, "%g completions go over the end of a piece", crossing);
 }
 
+struct version_wait {
+    const char *sock;
+    double version;
+};
+
+static bool has_swapped(void *arg)
+{
+    const struct version_wait *w = arg;
+    return rig_number(w->sock, "status", "policy_version") > w->version;
+}
+
+/* Hold the node while it decodes, until newer weights are there, and let it go on. A model this small is else too quick to be met by an
+ * update. true: completions of two versions have been trained on. */
+static bool hold_over_an_update(void *arg)
+{
+    struct version_wait w = {arg, 0};
+    json_t *m = rig_metrics("run");
+    const bool seen = rig_sum(m, "mixed_version_completions") > 0;
+    json_decref(m);
+    if (seen) return true;
+    json_decref(rig_ask(w.sock, "pause", NULL));
+    w.version = rig_number(w.sock, "status", "policy_version");
+    if (rig_number(w.sock, "status", "running") > 0) rig_wait_maybe(has_swapped, &w, 0.3);
+    json_decref(rig_ask(w.sock, "resume", NULL));
+    return false;
+}
+
 /* Decoding goes on during updates: some completions are of two versions. What the learner can hold to account is exact, the rest counted. */
 static void behind_the_updates(void)
 {
     prepare();
-    struct proc *l = rig_learner("run", ARGS("--model", warm, "--max-steps", "40", "--max-staleness", "2", "--max-completion-length", "80"));
-    rig_node("a", rig_address("run"), ARGS("--max-num-seqs", "32"));
-    finish(l);
+    struct proc *l = rig_learner("run", ARGS("--model", warm, "--max-steps", "100000", "--max-staleness", "2", "--max-completion-length", "80",
+                                             "--prompts-per-step", "8", "--save-steps", "100000", "--learning-rate", "3e-4"));
+    rig_node("a", rig_address("run"), ARGS("--max-num-seqs", "8"));
+    rig_wait_step("run", 3, 60);
+    rig_wait(hold_over_an_update, (void *)rig_sock("a"), 60, "a completion of two versions");
+    rig_wait_step("run", rig_last_step("run") + 3, 60);
+    rig_stop(l);
     json_t *m = rig_metrics("run"), *line;
     size_t i;
     double mixed = 0, left_out = 0;

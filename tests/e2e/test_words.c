@@ -71,6 +71,36 @@ static void generate_without_a_learner(void)
     rig_gen_done(&g);
 }
 
+static bool has_answered(void *sock)
+{
+    static const int32_t prompt[] = {'a', 'b', 'c', 'd'};
+    struct msg_job j = job_of(prompt, 4);
+    j.job_id = UINT64_MAX; /* its own draws */
+    struct gen g = rig_generate(sock, &j);
+    const bool ok = !g.e;
+    CHECK(ok || g.e == ERR_NOENT || g.e == ERR_AGAIN, "%s", g.why.text); /* not there yet, or no weights */
+    CHECK(!ok || (g.n_seq == 4 && g.n_tok >= 4), "%u completions", g.n_seq);
+    rig_gen_done(&g);
+    return ok;
+}
+
+/* A node in a run answers people too, and its run does not suffer. */
+static void a_node_at_work_answers_too(void)
+{
+    prepare();
+    struct proc *l = rig_learner("run", ARGS("--max-steps", "12"));
+    rig_node("a", rig_address("run"), ARGS("--max-num-seqs", "16"));
+    rig_wait(has_answered, (void *)rig_sock("a"), 30, "an answer");
+    rig_wait_step("run", 2, 60);
+    for (int i = 0; i < 20; i++) has_answered((void *)rig_sock("a"));
+    CHECK(rig_exit_code(l, 60) == 0, "the run");
+    CHECK(rig_db("run", NULL, "SELECT count(*) FROM jobs") == 48, "the run's own groups only");
+    json_t *m = rig_metrics("run");
+    CHECK(rig_max(m, "mismatch_max") == 0 && rig_sum(m, "mismatch_tok") == 12, "mismatch %g", rig_max(m, "mismatch_max"));
+    json_decref(m);
+    CHECK(has_answered((void *)rig_sock("a")), "and when the learner has gone");
+}
+
 /* -- daemons that do not start ----------------------------------------------------------------------------------------- */
 
 static void says(struct proc *p, int code, const char *a, const char *b)
@@ -112,7 +142,8 @@ static void wrong_settings_of_a_learner(void)
     says(rig_learner("run", ARGS("--reward-funcs", "accuracy,beauty")), 1, "beauty", "");
     says(rig_learner("run", ARGS("--loss-type", "ppo")), 2, "loss_type = ppo", "grpo|bnpo");
     says(rig_learner("run", ARGS("--listen", "here")), 1, "here", "tcp://host:port");
-    says(rig_learner("run", ARGS("--max-completion-length", "1000")), 1, "max_completion_length = 1128", "512 positions");
+    says(rig_learner("run", ARGS("--max-completion-length", "1000")), 1, "train.jsonl:1", "micro_batch_tokens is 1024");
+    says(rig_learner("run", ARGS("--max-completion-length", "1000", "--micro-batch-tokens", "4096")), 1, "with the completion", "512 positions");
     write_text(rig_path("bad.jsonl"), "{\"prompt\": \"1+1=\", \"answer\": \"2\"}\n{\"prompt\": \"1+2=\", \"answer\": \n");
     says(rig_learner("run", ARGS("--train-data", rig_path("bad.jsonl"))), 1, "bad.jsonl:2", "");
     write_text(rig_path("long.jsonl"), "{\"prompt\": \"1+1=\", \"answer\": \"2\"}\n{\"prompt\": \"123456789+123456789=\", \"answer\": \"1\"}\n");
@@ -148,6 +179,7 @@ static void a_resume_with_other_settings_is_told(void)
 int main(int argc, char **argv)
 {
     static const struct rig_test tests[] = {{"generate_without_a_learner", generate_without_a_learner},
+                                            {"a_node_at_work_answers_too", a_node_at_work_answers_too},
                                             {"wrong_settings_of_a_node", wrong_settings_of_a_node},
                                             {"wrong_settings_of_a_learner", wrong_settings_of_a_learner},
                                             {"a_second_learner_is_told", a_second_learner_is_told},

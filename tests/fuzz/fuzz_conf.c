@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Any bytes as a configuration file: settings within their bounds, or words that begin with the file and the line. */
+/* Any bytes as a configuration file: settings within their bounds, or words that begin with the file and the
+ * line. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +33,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char v[64];
     if (conf_defaults(&list, &s, NULL)) abort();
     if (conf_parse(&list, &s, span_of(data, size), "f", &why) && strncmp(why.text, "f:", 2)) abort();
-    if (s.whole < 1 || s.whole > 1048576 || s.mode > 2 || s.bytes < 1024 || s.bytes > UINT64_C(1000000000000000)) abort();
+    if (s.whole < 1 || s.whole > 1048576 || s.mode > 2 || s.bytes < 1024 ||
+        s.bytes > UINT64_C(1000000000000000))
+        abort();
     if (!(s.real >= 0 && s.real <= 10) || !s.text) abort();
     for (uint32_t i = 0; i < list.n; i++) conf_get(&keys[i], &s, v, sizeof v);
     conf_done(&list, &s);

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Opens a folder that we wrote with transformers: config, weights, tokenizer; by hand, outside the test run.
 
     python3 tests/golden/by_hand_folder.py runs/quickstart/checkpoints/step-100 [PROMPT]

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes tests/golden/folder/: a tied Qwen2 model in fp16, saved by transformers in shards, and what its tensors hold.
 
 Run once, by hand, outside the test run:  python3 tests/golden/make_folder.py tests/golden/folder

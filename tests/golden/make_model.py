@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes tests/golden/tiny/: a small Qwen2 model saved by transformers, and what PyTorch computes with it.
 
 Run once, by hand, outside the test run:  python3 tests/golden/make_model.py tests/golden/tiny

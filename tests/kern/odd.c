@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* odd.c - numbers that are none: NaN and infinities go where the contract says and nowhere else; and inputs of length 0. */
+/* odd.c - numbers that are none: NaN and infinities go where the contract says and nowhere else; inputs of length 0; the
+ * device's memory. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,6 +155,30 @@ static bool nothing(const struct odd *o)
     return ok || wrong(o, "an op with no rows fails");
 }
 
+/* Memory comes zeroed and aligned, though it was used before; copies and zeros end where they should; what cannot be had is said. */
+static bool memory(const struct odd *o)
+{
+    uint8_t in[300], out[300];
+    const struct dev_ops *m = o->d->mem;
+    void *a = NULL, *b = NULL;
+    bool ok = true;
+    memset(in, 0xEE, sizeof in);
+    for (int t = 0; t < 3 && ok; t++) {
+        if (m->alloc(o->d, 300, &a) || m->alloc(o->d, 0, &b)) return wrong(o, "300 bytes are not to be had");
+        if (m->copy_out(o->d, NULL, out, a, 300)) return wrong(o, "copy_out fails");
+        for (uint32_t i = 0; i < 300; i++) ok &= out[i] == 0;
+        ok &= (uintptr_t)a % 64 == 0 && (uintptr_t)b % 64 == 0;
+        ok &= !m->copy_in(o->d, NULL, a, in, 300) && !m->zero(o->d, NULL, (char *)a + 100, 50);
+        ok &= !m->copy(o->d, NULL, (char *)a + 110, (char *)a + 7, 3) && !m->sync(o->d, NULL) && !m->copy_out(o->d, NULL, out, a, 300);
+        for (uint32_t i = 0; i < 300; i++) ok &= out[i] == (i >= 100 && i < 150 && (i < 110 || i >= 113) ? 0 : 0xEE);
+        m->free(o->d, a);
+        m->free(o->d, b);
+    }
+    m->free(o->d, NULL);
+    if (!ok) return wrong(o, "memory is not zeroed or not aligned, or a copy strays");
+    return m->alloc(o->d, UINT64_MAX - 10, &a) == ERR_NOMEM || wrong(o, "more memory than there is gives no ERR_NOMEM");
+}
+
 /* A draw lies strictly between 0 and 1, at both ends of the generator's words. */
 static bool units(const struct odd *o)
 {
@@ -166,7 +191,8 @@ bool odd_checks(struct dev *d, const struct learner_ops *learn, const struct rol
     void *mem = NULL;
     if (d->mem->alloc(d, 65536, &mem)) return false;
     const struct odd o = {d, learn, roll, mem};
-    bool ok = rows_are_apart(&o);
+    bool ok = memory(&o);
+    ok &= rows_are_apart(&o);
     ok &= conversion_is_exact(&o);
     ok &= sums_tell(&o);
     ok &= sample_refuses(&o);

@@ -3,7 +3,7 @@
  *
  * usage: test_ops [small] [--time] [--worst] [OP]
  *     small    leave out the large shapes (for sanitizers)
- *     --time   GFLOP/s or GB/s of each row on two threads, instead of checking
+ *     --time   GFLOP/s or GB/s of each row on one thread, instead of checking
  *     --worst  the largest error of each row as a share of its bound
  *     OP       only rows of this op
  *
@@ -197,10 +197,10 @@ static bool run_row(size_t r, struct dev *d1, struct dev *d2, const struct args 
         ok = case_check(&c, d1, d2, &worst);
         if (a->worst && !c.op->check) printf("%-12s %-16s m %4u n %4u k %4u: %.3f of the bound\n", d1->isa ? d1->isa : d1->name, table[r].op, table[r].m, table[r].n, table[r].k, worst);
     } else if (!c.op->check) {
-        const double s = case_time(&c, d2);
+        const double s = case_time(&c, d1);
         double bytes = 0;
         for (uint32_t i = 0; i < c.n_arr; i++) bytes += (double)c.arr[i].rows * c.arr[i].cols * 4;
-        printf("%-16s %-14s m %4u n %4u k %4u heads %2u/%u dim %3u %10.1f us %8.2f %s\n", d2->name, table[r].op, table[r].m, table[r].n, table[r].k,
+        printf("%-16s %-14s m %4u n %4u k %4u heads %2u/%u dim %3u %10.1f us %8.2f %s\n", d1->name, table[r].op, table[r].m, table[r].n, table[r].k,
                table[r].h, table[r].hk, table[r].d, s * 1e6, (c.flop > 0 ? c.flop : bytes) / s * 1e-9, c.flop > 0 ? "GFLOP/s" : "GB/s");
     }
     case_done(&c);

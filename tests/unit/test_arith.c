@@ -98,6 +98,39 @@ static void the_split_is_disjoint_and_right(void **state)
         for (int b = 10; b < 100; b++) assert_int_equal(seen[a][b], 1);
 }
 
+/* The careless teacher has the problems and answers of train.jsonl, follows what was written, and is right about as often as said. */
+static void the_careless_teacher_slips_as_often_as_said(void **state)
+{
+    (void)state;
+    size_t n;
+    unsigned rows = 0, right = 0, units_right = 0;
+    make("teacher", 7, 0);
+    char *text = slurp("teacher-data/sft.jsonl", &n);
+    for (char *at = text, *end; *at; at = end + 1, rows++) {
+        unsigned a, b, ans, u1, u2, us, t1, t2, c, ts, last;
+        end = strchr(at, '\n');
+        assert_non_null(end);
+        json_t *j = json_loadb(at, (size_t)(end - at), 0, NULL);
+        assert_int_equal(sscanf(json_string_value(json_object_get(j, "prompt")), "%2u+%2u=", &a, &b), 2);
+        assert_int_equal(sscanf(json_string_value(json_object_get(j, "answer")), "%u", &ans), 1);
+        assert_int_equal(ans, a + b);
+        assert_int_equal(sscanf(json_string_value(json_object_get(j, "solution")), "%u+%u=%u %u+%u+%u=%u\n#### %u", &u1, &u2, &us, &t1, &t2, &c,
+                                &ts, &last), 8);
+        assert_true(u1 == a % 10 && u2 == b % 10 && t1 == a / 10 && t2 == b / 10 && c <= 1);
+        assert_int_equal(last, ts * 10 + us % 10);
+        assert_true(us + 1 >= u1 + u2 && us <= u1 + u2 + 1 && ts + 1 >= t1 + t2 + c && ts <= t1 + t2 + c + 1);
+        units_right += us == u1 + u2;
+        right += last == a + b;
+        json_decref(j);
+    }
+    free(text);
+    assert_int_equal(rows, ARITH_N_PROBLEM - 500);
+    const double keep = 1 - ARITH_SLIP;
+    assert_true(units_right > (keep - 0.03) * rows && units_right < (keep + 0.03) * rows);
+    /* two slips can undo each other, so a little more than all three right */
+    assert_true(right > keep * keep * keep * rows && right < (keep * keep * keep + 0.09) * rows);
+}
+
 static void assert_same_file(const char *a, const char *b, bool same)
 {
     size_t na, nb;
@@ -116,6 +149,8 @@ static void a_seed_gives_the_same_bytes_and_another_others(void **state)
     make("c", 2, 20);
     assert_same_file("a-data/test.jsonl", "b-data/test.jsonl", true);
     assert_same_file("a-data/train.jsonl", "b-data/train.jsonl", true);
+    assert_same_file("a-data/sft.jsonl", "b-data/sft.jsonl", true);
+    assert_same_file("a-data/sft.jsonl", "a-data/train.jsonl", false);
     assert_same_file("a-model/model.safetensors", "b-model/model.safetensors", true);
     assert_same_file("a-data/test.jsonl", "c-data/test.jsonl", false);
     assert_same_file("a-model/model.safetensors", "c-model/model.safetensors", false);
@@ -156,6 +191,7 @@ int main(void)
 {
     const struct CMUnitTest t[] = {
         cmocka_unit_test(the_split_is_disjoint_and_right),
+        cmocka_unit_test(the_careless_teacher_slips_as_often_as_said),
         cmocka_unit_test(a_seed_gives_the_same_bytes_and_another_others),
         cmocka_unit_test(a_model_in_the_way_is_kept),
         cmocka_unit_test(limits_are_said),

@@ -58,6 +58,7 @@ static void what_is_counted_is_what_is_laid_out(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(time_goes_forward_in_nanoseconds), cmocka_unit_test(what_is_counted_is_what_is_laid_out)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(time_goes_forward_in_nanoseconds),
+                                       cmocka_unit_test(what_is_counted_is_what_is_laid_out)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

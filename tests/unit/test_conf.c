@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A setting is what was written, or there are words with file, line, key, value and bounds; nothing is taken silently for something else. */
+/* A setting is what was written, or there are words with file, line, key, value and bounds; nothing is taken
+ * silently for something else. */
 #include "common/svc/conf.h"
 
 #include <setjmp.h>
@@ -22,7 +23,8 @@ struct settings {
 static const struct conf_key keys[] = {
     {"resume", CONF_BOOL, offsetof(struct settings, resume), "true", 0, 0, NULL, false, "go on"},
     {"max_steps", CONF_U32, offsetof(struct settings, steps), "100", 1, 1048576, NULL, false, "steps"},
-    {"mode", CONF_CHOICE, offsetof(struct settings, mode), "grpo", 0, 0, "grpo|sft|eval", false, "what to do"},
+    {"mode", CONF_CHOICE, offsetof(struct settings, mode), "grpo", 0, 0, "grpo|sft|eval", false,
+     "what to do"},
     {"kv_memory", CONF_U64, offsetof(struct settings, memory), "2G", 1024, 1e15, NULL, false, "bytes"},
     {"learning_rate", CONF_F64, offsetof(struct settings, rate), "1e-6", 0, 10, NULL, true, "peak"},
     {"model", CONF_STR, offsetof(struct settings, model), "", 0, 0, NULL, false, "folder"},
@@ -62,8 +64,10 @@ static void a_file_is_read_line_by_line(void **state)
     (void)state;
     struct settings s = fresh();
     struct why why = {0};
-    static const char text[] = "\xEF\xBB\xBF; a comment\n# another\n\nmax_steps=7\r\n[learner]\n  mode = sft ; said why\n"
-                               "\tkv_memory = 64k\nmodel = /a b;c#d\nname =\n[rollout]\nno_such_thing = 1\n[ learner ]\nresume = off";
+    static const char text[] =
+        "\xEF\xBB\xBF; a comment\n# another\n\nmax_steps=7\r\n[learner]\n  mode = sft ; said why\n"
+        "\tkv_memory = 64k\nmodel = /a b;c#d\nname =\n[rollout]\nno_such_thing = 1\n[ learner ]\nresume = "
+        "off";
     if (parse(&s, text, &why)) fail_msg("%s", why.text);
     assert_int_equal(s.steps, 7);
     assert_int_equal(s.mode, 1);
@@ -106,14 +110,16 @@ static void assert_refused(const char *text, enum err want, const char *line, co
     struct why why = {0};
     const enum err e = parse(&s, text, &why);
     if (e != want || !strstr(why.text, line) || !strstr(why.text, words))
-        fail_msg("\"%s\" gave %s: \"%s\"; wanted %s, \"%s\", \"%s\"", text, err_str(e), why.text, err_str(want), line, words);
+        fail_msg("\"%s\" gave %s: \"%s\"; wanted %s, \"%s\", \"%s\"", text, err_str(e), why.text,
+                 err_str(want), line, words);
     conf_done(&list, &s);
 }
 
 static void errors_name_file_line_key_value_and_bounds(void **state)
 {
     (void)state;
-    assert_refused("\nmax_steps = 0", ERR_RANGE, "t.conf:2: ", "max_steps = 0: must lie between 1 and 1048576");
+    assert_refused("\nmax_steps = 0", ERR_RANGE,
+                   "t.conf:2: ", "max_steps = 0: must lie between 1 and 1048576");
     assert_refused("max_steps = 1048577", ERR_RANGE, "t.conf:1: ", "1048576");
     assert_refused("max_steps = 3.5", ERR_INVAL, "t.conf:1: ", "whole number");
     assert_refused("max_steps = -1", ERR_RANGE, "t.conf:1: ", "max_steps = -1");
@@ -138,7 +144,8 @@ static void errors_name_file_line_key_value_and_bounds(void **state)
 static void the_first_error_is_told(void **state)
 {
     (void)state;
-    assert_refused("max_steps = 1\nmax_steps = x\nmode = y\nmodel = fine", ERR_INVAL, "t.conf:2: ", "max_steps = x");
+    assert_refused("max_steps = 1\nmax_steps = x\nmode = y\nmodel = fine", ERR_INVAL,
+                   "t.conf:2: ", "max_steps = x");
 }
 
 static void a_nul_byte_is_no_end(void **state)
@@ -146,7 +153,9 @@ static void a_nul_byte_is_no_end(void **state)
     (void)state;
     struct settings s = fresh();
     struct why why = {0};
-    assert_int_equal(conf_parse(&list, &s, span_of("model = a\nname = b\0c\nmax_steps = x", 34), "t.conf", &why), ERR_FORMAT);
+    assert_int_equal(
+        conf_parse(&list, &s, span_of("model = a\nname = b\0c\nmax_steps = x", 34), "t.conf", &why),
+        ERR_FORMAT);
     assert_non_null(strstr(why.text, "t.conf:2: "));
     conf_done(&list, &s);
 }
@@ -158,7 +167,8 @@ static void units(void **state)
     static const struct {
         const char *name, *value;
         uint64_t want;
-    } ok[] = {{"max_steps", "2k", 2000}, {"max_steps", "1M", 1000000}, {"kv_memory", "1k", 1024}, {"kv_memory", "1.5M", 1536 << 10},
+    } ok[] = {{"max_steps", "2k", 2000},       {"max_steps", "1M", 1000000},
+              {"kv_memory", "1k", 1024},       {"kv_memory", "1.5M", 1536 << 10},
               {"kv_memory", "3G", 3ull << 30}, {"kv-memory", "2000", 2000}};
     for (unsigned i = 0; i < sizeof ok / sizeof *ok; i++) {
         struct why why = {0};
@@ -188,7 +198,9 @@ static void the_command_line_wins_over_the_file(void **state)
     const int fd = mkstemp(path);
     assert_int_equal(write(fd, "max_steps = 5\nresume = no\nmode = eval\n", 38), 38);
     close(fd);
-    if (args(&s, (char *[]){"x", "--max-steps", "9", "--config", path, "--resume", "--model=--odd=", NULL}, &stop, &why)) fail_msg("%s", why.text);
+    if (args(&s, (char *[]){"x", "--max-steps", "9", "--config", path, "--resume", "--model=--odd=", NULL},
+             &stop, &why))
+        fail_msg("%s", why.text);
     assert_false(stop);
     assert_int_equal(s.steps, 9);
     assert_int_equal(s.mode, 2);
@@ -207,9 +219,14 @@ static void bad_arguments_are_refused_with_words(void **state)
         char *argv[4];
         const char *words;
     } bad[] = {
-        {{"x", "--max-step", "3", NULL}, "--max-step"}, {{"x", "max_steps=3", NULL}, "max_steps=3"},  {{"x", "--max-steps", NULL}, "a value is expected"},
-        {{"x", "--max-steps=", NULL}, "a number"},      {{"x", "--config", NULL}, "--config"},        {{"x", "--config=", NULL}, "--config"},
-        {{"x", "--", NULL}, "unknown setting"},         {{"x", "--resume=perhaps", NULL}, "perhaps"},
+        {{"x", "--max-step", "3", NULL}, "--max-step"},
+        {{"x", "max_steps=3", NULL}, "max_steps=3"},
+        {{"x", "--max-steps", NULL}, "a value is expected"},
+        {{"x", "--max-steps=", NULL}, "a number"},
+        {{"x", "--config", NULL}, "--config"},
+        {{"x", "--config=", NULL}, "--config"},
+        {{"x", "--", NULL}, "unknown setting"},
+        {{"x", "--resume=perhaps", NULL}, "perhaps"},
     };
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct settings s = fresh();
@@ -217,7 +234,8 @@ static void bad_arguments_are_refused_with_words(void **state)
         bool stop;
         char *argv[5] = {0};
         memcpy(argv, bad[i].argv, sizeof bad[i].argv);
-        if (!args(&s, argv, &stop, &why) || !strstr(why.text, bad[i].words)) fail_msg("%s %s: \"%s\"", argv[1], argv[2] ? argv[2] : "", why.text);
+        if (!args(&s, argv, &stop, &why) || !strstr(why.text, bad[i].words))
+            fail_msg("%s %s: \"%s\"", argv[1], argv[2] ? argv[2] : "", why.text);
         conf_done(&list, &s);
     }
     char big[200];
@@ -242,7 +260,8 @@ static void a_value_reads_back(void **state)
         conf_get(&keys[i], &s, v, sizeof v);
         assert_int_equal(conf_set(&list, &t, keys[i].name, v, NULL), ERR_OK);
     }
-    assert_true(t.rate == s.rate && t.mode == 2 && t.memory == s.memory && t.steps == s.steps && t.resume == s.resume);
+    assert_true(t.rate == s.rate && t.mode == 2 && t.memory == s.memory && t.steps == s.steps &&
+                t.resume == s.resume);
     assert_string_equal(t.model, "m");
     conf_done(&list, &s);
     conf_done(&list, &t);

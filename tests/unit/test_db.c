@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include <sqlite3.h>
@@ -76,7 +77,8 @@ static enum err put_step(struct db *d, uint64_t step, struct why *why)
     static const float lp[] = {-0.5f, -1.25f, -0.0f};
     static const uint32_t version[] = {7, 7, 4000000000u};
     for (uint64_t id = 10 * step; id < 10 * step + 2; id++) {
-        const struct db_job j = {.job_id = id, .step = step, .node = 3, .row = 5, .prompt = "1+1=", .gold = "2", .tok = tok, .n_tok = 3, .wait_s = 0.5, .gen_s = 2};
+        const struct db_job j = {.job_id = id, .step = step, .node = 3, .row = 5, .prompt = "1+1=", .gold = "2",
+                                 .tok = tok,   .n_tok = 3,   .wait_s = 0.5, .gen_s = 2};
         TRY(db_put_job(d, &j, why));
         for (uint32_t i = 0; i < N_SAMPLE; i++) {
             char text[32];
@@ -193,6 +195,25 @@ static void a_reader_never_sees_half_a_step(void **state)
     assert_true(number(w, "SELECT count(*) FROM completions") == 4 * N_SAMPLE);
     put_whole_step(w, 3);
     db_close(w);
+}
+
+static bool write_meanwhile(void *arg, const struct db_sample *s)
+{
+    (void)s;
+    put_whole_step(arg, 2);
+    return false;
+}
+
+static void a_reader_does_not_hold_up_the_writer(void **state)
+{
+    (void)state;
+    struct db *w = open_db("meanwhile", true), *r = open_db("meanwhile", false);
+    struct why why = {0};
+    put_whole_step(w, 1);
+    number(w, "PRAGMA busy_timeout = 1"); /* 10 s else */
+    ok(db_samples(r, 1, DB_BY_JOB, 10, write_meanwhile, w, &why), &why);
+    assert_true(number(r, "SELECT count(*) FROM steps") == 2);
+    db_close(r), db_close(w);
 }
 
 static atomic_bool writing;
@@ -362,6 +383,34 @@ static void a_reader_cannot_write(void **state)
     db_close(r);
 }
 
+/* A finished run, read by someone who may not write in its folder. The path has what is special in a URI. */
+static void a_finished_run_is_read_by_anyone(void **state)
+{
+    (void)state;
+    struct why why = {0};
+    int st;
+    assert_int_equal(mkdir(at("shut %3f#?"), 0755), 0);
+    struct db *d = open_db("shut %3f#?/run.db", true);
+    put_whole_step(d, 1);
+    db_close(d);
+    assert_int_equal(chmod(root, 0755), 0);
+    assert_int_equal(chmod(at("shut %3f#?/run.db"), 0444), 0);
+    assert_int_equal(chmod(at("shut %3f#?"), 0555), 0);
+    const pid_t pid = fork();
+    if (!pid) {
+        double n = 0;
+        if (!geteuid() && setuid(65534)) _exit(3); /* root may write anywhere */
+        if (db_open(at("shut %3f#?/run.db"), false, &d, &why) || db_number(d, "SELECT count(*) FROM completions", &n, &why)) {
+            fprintf(stderr, "%s\n", why.text);
+            _exit(1);
+        }
+        _exit(n > 0 ? 0 : 2);
+    }
+    assert_int_equal(waitpid(pid, &st, 0), pid);
+    assert_int_equal(chmod(at("shut %3f#?"), 0755), 0);
+    assert_int_equal(st, 0);
+}
+
 static void a_second_writer_waits_its_turn(void **state)
 {
     (void)state;
@@ -381,13 +430,18 @@ static void fill(struct db *d, const char *words)
     struct why why = {0};
     enum err e = ERR_OK;
     uint64_t step = 0;
+    bool committing = false;
     while (!e && step < 2000) {
         step++;
+        committing = false;
         e = db_begin(d, &why);
         if (!e) e = put_step(d, step, &why);
-        if (!e) e = db_commit(d, &why);
+        if (e) break;
+        committing = true;
+        e = db_commit(d, &why);
     }
     if (e != ERR_NOSPACE || !strstr(why.text, words)) fail_msg("step %u: %s: %s", (unsigned)step, err_str(e), why.text);
+    if (committing) ok(db_begin(d, &why), &why); /* a commit that failed has undone the step */
     db_close(d);
     assert_true(step > 1);
     d = open_db("full", false);
@@ -438,12 +492,14 @@ int main(void)
         cmocka_unit_test(what_is_put_is_read_back),
         cmocka_unit_test(samples_come_in_the_order_asked_for),
         cmocka_unit_test(a_reader_never_sees_half_a_step),
+        cmocka_unit_test(a_reader_does_not_hold_up_the_writer),
         cmocka_unit_test(a_reader_at_any_time_sees_whole_steps),
         cmocka_unit_test(a_rewound_run_does_its_steps_again),
         cmocka_unit_test(what_is_no_database_is_refused),
         cmocka_unit_test(another_programs_database_is_not_touched),
         cmocka_unit_test(a_damaged_database_says_so),
         cmocka_unit_test(a_reader_cannot_write),
+        cmocka_unit_test(a_finished_run_is_read_by_anyone),
         cmocka_unit_test(a_second_writer_waits_its_turn),
         cmocka_unit_test(a_full_disk_keeps_the_steps_before),
         cmocka_unit_test(a_full_database_keeps_the_steps_before),

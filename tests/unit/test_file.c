@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <dirent.h>
+#include <pwd.h>
 #include <cmocka.h>
 
 static char root[64];
@@ -136,7 +137,9 @@ static void a_file_one_may_not_read_is_said_so(void **state)
     enum err e = file_read(at("secret"), 10, &text, &n, &why);
     if (me == 0) assert_int_equal(seteuid(0), 0);
     assert_int_equal(e, ERR_ACCESS);
+    assert_non_null(strstr(why.text, "secret"));
     assert_non_null(strstr(why.text, "needs access"));
+    if (me == 0 && getpwuid(65534)) assert_non_null(strstr(why.text, getpwuid(65534)->pw_name)); /* whom to give it to */
 }
 
 static void folders_are_made_and_removed_whole(void **state)

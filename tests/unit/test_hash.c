@@ -34,6 +34,7 @@ static void one_bit_and_order_matter(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(as_the_tool_prints_it), cmocka_unit_test(one_bit_and_order_matter)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(as_the_tool_prints_it),
+                                       cmocka_unit_test(one_bit_and_order_matter)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

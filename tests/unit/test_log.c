@@ -111,7 +111,8 @@ static void lines_of_threads_do_not_mix(void **state)
         *nl = 0;
         const char *words = strstr(at, "chat ");
         assert_non_null(words);
-        assert_true(!strcmp(words + 5, "aaaaaaaaaaaaaaaaaaaaaaaa") || !strcmp(words + 5, "bbbbbbbbbbbbbbbbbbbbbbbb"));
+        assert_true(!strcmp(words + 5, "aaaaaaaaaaaaaaaaaaaaaaaa") ||
+                    !strcmp(words + 5, "bbbbbbbbbbbbbbbbbbbbbbbb"));
     }
     assert_int_equal(n, 1000);
 }

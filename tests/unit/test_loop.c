@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Letters are run once each, in the order posted, on the loop's thread, down to the last one when the loop ends. */
+/* Letters are run once each, in the order posted, on the loop's thread, down to the last one when the loop
+ * ends. */
 #include "common/svc/loop.h"
 
 #include <pthread.h>
@@ -257,7 +258,8 @@ static void one_signal_stops_and_a_second_ends_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_signal_stops_and_a_second_ends_at_once), /* first: it forks, before there are threads */
+        cmocka_unit_test(
+            one_signal_stops_and_a_second_ends_at_once), /* first: it forks, before there are threads */
         cmocka_unit_test(no_letter_is_lost_and_each_writer_s_order_is_kept),
         cmocka_unit_test(a_letter_s_letter_runs_when_the_loop_ends),
         cmocka_unit_test(work_on_the_pool_is_waited_for_when_the_loop_ends),

@@ -90,7 +90,7 @@ static void a_long_file_keeps_every_row(void **state)
     const unsigned n = 5000;
     char *text = malloc(n * 64), *p = text;
     assert_non_null(text);
-    for (unsigned i = 0; i < n; i++) p += sprintf(p, i % 2 ? "{\"step\": %u, \"x\": %u}\n" : "{\"x\": %2$u, \"step\": %1$u}\n", i, 3 * i);
+    for (unsigned i = 0; i < n; i++) p += snprintf(p, 64, i % 2 ? "{\"step\": %u, \"x\": %u}\n" : "{\"x\": %2$u, \"step\": %1$u}\n", i, 3 * i);
     struct metrics m = parse(text);
     free(text);
     assert_true(m.n_row == n && m.n_column == 2);
@@ -103,7 +103,7 @@ static void too_many_names_are_refused(void **state)
     (void)state;
     char *text = malloc(20 * (METRICS_MAX_COLUMN + 2)), *p = text;
     assert_non_null(text);
-    for (unsigned i = 0; i <= METRICS_MAX_COLUMN; i++) p += sprintf(p, "%s\"n%u\": %u", i ? ", " : "{", i, i);
+    for (unsigned i = 0; i <= METRICS_MAX_COLUMN; i++) p += snprintf(p, 20, "%s\"n%u\": %u", i ? ", " : "{", i, i);
     strcpy(p, "}\n");
     refused(text, ERR_RANGE, "m.jsonl:1: more than 512 names");
     *strstr(text, ", \"n512\"") = '}';

@@ -131,8 +131,14 @@ static const double steps[] = {1, 2, 3, 4, 5}, rising[] = {0, 0.25, 0.5, 0.75, 1
 
 static struct plot three(void)
 {
-    return (struct plot){.title = "a run", .subtitle = "5 steps", .x_label = "step", .unit = true, .n_series = 3,
-                         .series = {{"each step", steps, gap, 5, PLOT_FAINT}, {"mean", steps, rising, 5, PLOT_LINE}, {"held out", steps, accuracy, 5, PLOT_POINTS}}};
+    return (struct plot){
+        .title = "a run",
+        .subtitle = "5 steps",
+        .x_label = "step",
+        .unit = true,
+        .n_series = 3,
+        .series = {{"each step", steps, gap, 5, PLOT_FAINT}, {"mean", steps, rising, 5, PLOT_LINE}, {"held out", steps, accuracy, 5, PLOT_POINTS}},
+    };
 }
 
 static void a_chart_is_where_its_values_are(void **state)
@@ -150,9 +156,13 @@ static void a_chart_is_where_its_values_are(void **state)
     assert_non_null(strstr(s, "<circle class=\"dot f1\" cx=\"66.0\" cy=\"250.0\""));
     assert_non_null(strstr(s, "<circle class=\"dot f1\" cx=\"798.0\" cy=\"92.0\""));
     assert_int_equal(count(s, "<circle"), 3); /* one in the legend */
-    static const char *const texts[] = {">a run</text>", ">5 steps</text>", ">step</text>", ">each step</text>", ">mean</text>", ">held out</text>",
-                                        ">0</text>", ">0.2</text>", ">0.8</text>", ">1.0</text>", ">1</text>", ">5</text>", "class=\"end f0\">1.00</text>",
-                                        "class=\"end f1\">1.00</text>", "<title>a run</title>", "@media (prefers-color-scheme:dark)"};
+    assert_non_null(strstr(s, "y=\"97.0\" class=\"end f0\""));
+    assert_non_null(strstr(s, "y=\"114.0\" class=\"end f1\"")); /* at the same value, but not over the other */
+    static const char *const texts[] = {
+        ">a run</text>", ">5 steps</text>", ">step</text>", ">each step</text>", ">mean</text>", ">held out</text>", ">0</text>", ">0.2</text>", ">0.8</text>",
+        ">1.0</text>", ">1</text>", ">5</text>", "class=\"end f0\">1.00</text>", "class=\"end f1\">1.00</text>", "<title>a run</title>",
+        "@media (prefers-color-scheme:dark)",
+    };
     for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++)
         if (!strstr(s, texts[i])) fail_msg("no %s", texts[i]);
     assert_int_equal(count(s, "http"), 1); /* the name space: nothing is fetched */
@@ -182,7 +192,10 @@ static void a_long_run_makes_a_small_file(void **state)
     double *x = malloc(n * sizeof *x), *y = malloc(n * sizeof *y);
     assert_true(x && y);
     for (size_t i = 0; i < n; i++) x[i] = (double)i, y[i] = i == 77777 ? 1 : (double)(i * 2654435761u % 1000) / 2000;
-    const struct plot p = {.title = "long", .x_label = "step", .unit = true, .n_series = 3,
+    const struct plot p = {.title = "long",
+                           .x_label = "step",
+                           .unit = true,
+                           .n_series = 3,
                            .series = {{"a", x, y, n, PLOT_FAINT}, {"b", x, y, n, PLOT_LINE}, {"c", x, y, n, PLOT_POINTS}}};
     char *s = svg(&p);
     assert_sound_xml(s);
@@ -227,11 +240,13 @@ static void ticks_are_round_and_told_apart(void **state)
 static void extreme_values_do_no_harm(void **state)
 {
     (void)state;
-    static const double v[] = {0, -0.0, 1e-310, 5e-324, 1e-300, 1e299, -1e299, 1.7e308, -1.7e308, NAN, INFINITY, -INFINITY, 1, 1 + 1e-15, 1e17, 1e17 + 16};
+    static const double v[] = {0,       -0.0, 1e-310,   5e-324,    1e-300, 1e299,     -1e299, 1.7e308,
+                               -1.7e308, NAN,  INFINITY, -INFINITY, 1,      1 + 1e-15, 1e17,   1e17 + 16};
     const size_t n = sizeof v / sizeof *v;
     for (size_t i = 0; i < n * n * n; i++) {
         const double x[] = {v[i % n], v[i % n]}, y[] = {v[i / n % n], v[i / n / n]};
-        const struct plot p = {.title = "t", .x_label = "step", .n_series = 2, .series = {{"a", x, y, 2, PLOT_LINE}, {"b", y, x, 2, PLOT_POINTS}}};
+        const struct plot p = {
+            .title = "t", .x_label = "step", .n_series = 2, .series = {{"a", x, y, 2, PLOT_LINE}, {"b", y, x, 2, PLOT_POINTS}}};
         char *s = svg(&p);
         if (strstr(s, "nan") || strstr(s, "inf")) fail_msg("%g %g %g", x[0], y[0], y[1]);
         assert_true(strlen(s) < 30000);
@@ -257,7 +272,10 @@ static void a_chart_keeps_within_its_cells(void **state)
 {
     (void)state;
     struct plot p = three();
-    p.title = "a title that is much too long for a narrow terminal, \xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9, and goes on and on and on for more than a hundred columns";
+    static const double far[] = {0, 1000, 2000, 15000, 20000}; /* a wide label at the right edge */
+    for (unsigned i = 0; i < 3; i++) p.series[i].x = far;
+    p.title = "a title that is much too long for a narrow terminal, \xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9, and goes on and on and on for more "
+              "than a hundred columns";
     for (uint32_t w = PLOT_MIN_COLUMNS; w < 130; w += 3)
         for (uint32_t h = PLOT_MIN_ROWS; h < 40; h += 3)
             for (int color = 0; color < 2; color++) {

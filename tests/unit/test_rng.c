@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The generator is Philox4x32-10: the known answers that its authors publish (Random123, tests/kat_vectors). */
+/* The generator is Philox4x32-10: the known answers that its authors publish (Random123, tests/kat_vectors).
+ */
 #include "common/base/rng.h"
 
 #include <math.h>
@@ -19,7 +20,10 @@ static void known_answers(void **state)
         {0, 0, 0, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
         {UINT64_MAX, UINT64_MAX, UINT64_MAX, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
         /* counter 243f6a88 85a308d3 13198a2e 03707344, key a4093822 299f31d0 */
-        {0x299f31d0a4093822, 0x85a308d3243f6a88, 0x0370734413198a2e, {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+        {0x299f31d0a4093822,
+         0x85a308d3243f6a88,
+         0x0370734413198a2e,
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
     };
     for (unsigned i = 0; i < sizeof kat / sizeof *kat; i++) {
         const struct rng4 r = rng_philox(kat[i].key, kat[i].lo, kat[i].hi);
@@ -30,7 +34,8 @@ static void known_answers(void **state)
 static void a_unit_is_never_0_and_never_1(void **state)
 {
     (void)state;
-    static const uint32_t edge[] = {0, 255, 256, 0x7fffffff, 0x80000000, 0xfffffe00, 0xfffffeff, 0xffffff00, 0xffffffff};
+    static const uint32_t edge[] = {0,          255,        256,        0x7fffffff, 0x80000000,
+                                    0xfffffe00, 0xfffffeff, 0xffffff00, 0xffffffff};
     float last = 0;
     for (unsigned i = 0; i < sizeof edge / sizeof *edge; i++) {
         const float u = rng_unit(edge[i]);
@@ -45,7 +50,8 @@ static void draws_are_keyed_by_everything_that_names_them(void **state)
     (void)state;
     const float u = rng_token(1, 2, 3, 4);
     assert_true(u == rng_token(1, 2, 3, 4));
-    assert_true(u != rng_token(2, 2, 3, 4) && u != rng_token(1, 3, 3, 4) && u != rng_token(1, 2, 4, 4) && u != rng_token(1, 2, 3, 5));
+    assert_true(u != rng_token(2, 2, 3, 4) && u != rng_token(1, 3, 3, 4) && u != rng_token(1, 2, 4, 4) &&
+                u != rng_token(1, 2, 3, 5));
     assert_true(rng_token(1, 2, 3, 4) != rng_token(1, 2, 4, 3));
     assert_true(rng_u64(1, 2, 3) == rng_u64(1, 2, 3));
     assert_true(rng_u64(1, 2, 3) != rng_u64(1, 3, 2));

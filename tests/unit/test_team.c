@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Every member runs every run once, the caller among them, awake or asleep; a bad CPU list is refused with words. */
+/* Every member runs every run once, the caller among them, awake or asleep; every shared item is done once, and a member that cannot run holds
+ * nobody up; a bad CPU list is refused with words. */
 #include "common/base/team.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 struct tally {
@@ -69,6 +74,84 @@ static void sleepers_are_woken(void **state)
     }
     for (uint32_t i = 0; i < 3; i++) assert_int_equal(x.plain[i], 20);
     team_destroy(t);
+}
+
+struct shares {
+    uint32_t n, step;
+    uint32_t done[1000]; /* how often each item was; written by whoever took it */
+    atomic_uint bad;
+};
+
+static void take(void *arg, uint32_t begin, uint32_t end)
+{
+    struct shares *s = arg;
+    if (begin >= end || end > s->n || end - begin > s->step) atomic_fetch_add(&s->bad, 1);
+    for (uint32_t i = begin; i < end; i++) s->done[i]++;
+}
+
+static void every_item_is_done_once(void **state)
+{
+    (void)state;
+    static const uint32_t n[] = {0, 1, 2, 7, 8, 9, 100, 999, 1000}, step[] = {1, 3, 8, 64, 2000};
+    const struct timespec ms = {0, 100000};
+    for (uint32_t members = 1; members <= 4; members++) {
+        struct team *t;
+        assert_int_equal(team_create(members, NULL, &t, NULL), ERR_OK);
+        for (uint32_t k = 0; k < 9 * 5 * 8; k++) {
+            struct shares s = {.n = n[k % 9], .step = members > 1 ? step[k / 9 % 5] : 2000};
+            if (k % 16 == 0) nanosleep(&ms, NULL); /* members fall asleep in between */
+            team_share(t, s.n, step[k / 9 % 5], take, &s);
+            assert_int_equal(s.bad, 0);
+            for (uint32_t i = 0; i < 1000; i++) assert_int_equal(s.done[i], i < s.n);
+        }
+        team_destroy(t);
+    }
+}
+
+static atomic_bool held;
+static int release[2];
+
+/* Keeps the thread that gets the signal where it is until something comes through the pipe. */
+static void hold_here(int num)
+{
+    (void)num;
+    char c;
+    atomic_store(&held, true);
+    while (read(release[0], &c, 1) != 1) {}
+    atomic_store(&held, false);
+}
+
+static void note_self(void *arg, uint32_t i, uint32_t n)
+{
+    (void)n;
+    ((pthread_t *)arg)[i] = pthread_self();
+}
+
+static void nobody_waits_for_a_member_that_cannot_run(void **state)
+{
+    (void)state;
+    struct team *t;
+    struct tally x = {0};
+    pthread_t self[2];
+    struct sigaction old, sa = {.sa_handler = hold_here};
+    assert_int_equal(pipe(release), 0);
+    assert_int_equal(sigaction(SIGUSR1, &sa, &old), 0);
+    assert_int_equal(team_create(2, NULL, &t, NULL), ERR_OK);
+    team_run(t, note_self, self);
+    assert_int_equal(pthread_kill(self[1], SIGUSR1), 0);
+    while (!atomic_load(&held)) sched_yield();
+    for (uint32_t k = 0; k < 50; k++) {
+        struct shares s = {.n = 100, .step = 5};
+        team_share(t, s.n, s.step, take, &s);
+        for (uint32_t i = 0; i < s.n; i++) assert_int_equal(s.done[i], 1);
+    }
+    assert_true(atomic_load(&held));
+    assert_int_equal(write(release[1], "x", 1), 1);
+    team_run(t, count, &x); /* which does wait for it */
+    assert_int_equal(x.plain[1], 1);
+    team_destroy(t);
+    sigaction(SIGUSR1, &old, NULL);
+    close(release[0]), close(release[1]);
 }
 
 static void a_team_that_never_ran_ends(void **state)
@@ -154,6 +237,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_member_runs_every_run), cmocka_unit_test(sleepers_are_woken),
+        cmocka_unit_test(every_item_is_done_once),     cmocka_unit_test(nobody_waits_for_a_member_that_cannot_run),
         cmocka_unit_test(a_team_that_never_ran_ends),  cmocka_unit_test(bad_lists_are_refused_with_words),
         cmocka_unit_test(members_are_pinned_in_turn),  cmocka_unit_test(some_cpu_is_usable),
     };

@@ -23,6 +23,16 @@ static uint32_t rnd(uint32_t n)
     return (uint32_t)((seed >> 33) % n);
 }
 
+/* Bytes of the length behind a first byte, and bytes of the value that follow at once. */
+static void tagged(uint8_t tag, unsigned *ret_len_bytes, unsigned *ret_body)
+{
+    static const uint8_t len_bytes[32] = {[0xc4 - 0xc0] = 1, 2, 4, 1, 2, 4, [0xd9 - 0xc0] = 1, 2, 4, 2, 4, 2, 4};
+    static const uint8_t body[32] = {[0xca - 0xc0] = 4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 2, 3, 5, 9, 17};
+    if (tag < 0xc0 || tag > 0xdf) return;
+    *ret_len_bytes = len_bytes[tag - 0xc0];
+    *ret_body = body[tag - 0xc0];
+}
+
 /* One random value, valid or nearly, with every first byte there is; counts stay small, so that msgpack-c may
  * be asked. */
 static size_t gen(uint8_t *out, size_t cap, unsigned depth)
@@ -37,54 +47,7 @@ static size_t gen(uint8_t *out, size_t cap, unsigned depth)
     if ((tag & 0xf0) == 0x80) items = 2u * (tag & 15);
     if ((tag & 0xf0) == 0x90) items = tag & 15;
     if (tag >= 0xa0 && tag <= 0xbf) body = tag & 31;
-    switch (tag) {
-    case 0xc4:
-    case 0xd9:
-    case 0xc7:
-        len_bytes = 1;
-        break;
-    case 0xc5:
-    case 0xda:
-    case 0xc8:
-    case 0xdc:
-    case 0xde:
-        len_bytes = 2;
-        break;
-    case 0xc6:
-    case 0xdb:
-    case 0xc9:
-    case 0xdd:
-    case 0xdf:
-        len_bytes = 4;
-        break;
-    case 0xca:
-    case 0xce:
-    case 0xd2:
-        body = 4;
-        break;
-    case 0xcb:
-    case 0xcf:
-    case 0xd3:
-        body = 8;
-        break;
-    case 0xcc:
-    case 0xd0:
-        body = 1;
-        break;
-    case 0xcd:
-    case 0xd1:
-        body = 2;
-        break;
-    case 0xd4:
-    case 0xd5:
-    case 0xd6:
-    case 0xd7:
-    case 0xd8:
-        body = 1 + (1u << (tag - 0xd4));
-        break;
-    default:
-        break;
-    }
+    tagged(tag, &len_bytes, &body);
     if (len_bytes) {
         uint32_t v = rnd(20);
         for (unsigned i = 0; i < len_bytes; i++) out[n++] = (uint8_t)(i + 1 == len_bytes ? v : 0);

@@ -10,7 +10,6 @@
 #include "common/dev/par.h"
 
 #define MAX_DIM    256
-#define PIECE_VECS (ATTN_PIECE_TOK / 16)
 #define QUADS      4 /* query heads scored together */
 
 struct attention {
@@ -29,33 +28,39 @@ struct state {
     float acc[MAX_DIM];
 };
 
-/* s[q][16] = scale * q . k for the 16 keys of one block, nq <= QUADS query heads. */
-static inline void score_block(const uint16_t *q, uint32_t nq, uint32_t dim, const uint16_t *k, float scale, float *s, uint32_t stride)
+/* s[i][16] = scale * q_i . k for the 16 keys of one block; nq is known where this is called, so the sums stay in registers, each one chain. */
+SIMD_FN void score_some(const uint16_t *q, const uint32_t nq, uint32_t dim, const uint16_t *k, float scale, float *s)
 {
     vf acc[QUADS];
-    for (uint32_t i = 0; i < QUADS; i++) acc[i] = vf_zero();
-    if (nq == QUADS) {
-        for (uint32_t d = 0; d < dim; d += 2) {
-            const vi kk = vi_load(k + (uint64_t)d * KV_BLOCK_TOK);
-            for (uint32_t i = 0; i < QUADS; i++) acc[i] = vp_dot(acc[i], kk, vi_set1(bf16_pair(q + i * dim + d)));
-        }
-    } else {
-        for (uint32_t i = 0; i < nq; i++)
-            for (uint32_t d = 0; d < dim; d += 2)
-                acc[i] = vp_dot(acc[i], vi_load(k + (uint64_t)d * KV_BLOCK_TOK), vi_set1(bf16_pair(q + i * dim + d)));
+    for (uint32_t i = 0; i < nq; i++) acc[i] = vf_zero();
+    for (uint32_t d = 0; d < dim; d += 2) {
+        const vi kk = vi_load(k + (uint64_t)d * KV_BLOCK_TOK);
+        for (uint32_t i = 0; i < nq; i++) acc[i] = vp_dot(acc[i], kk, vi_set1(bf16_pair(q + i * dim + d)));
     }
-    for (uint32_t i = 0; i < nq; i++) vf_store(s + i * stride, vf_mul(acc[i], vf_set1(scale)));
+    for (uint32_t i = 0; i < nq; i++) vf_store(s + i * ATTN_PIECE_TOK, vf_mul(acc[i], vf_set1(scale)));
 }
 
-/* Scores of a piece to rounded probabilities p[64] (bf16), its maximum and its sum. n: keys in sight. */
-static inline void piece_softmax(float *s, uint32_t n, uint16_t *p, float *ret_m, float *ret_l)
+/* The same for any nq up to QUADS. */
+static inline void score_block(const uint16_t *q, uint32_t nq, uint32_t dim, const uint16_t *k, float scale, float *s)
 {
-    for (uint32_t i = n; i < ATTN_PIECE_TOK; i++) s[i] = -INFINITY;
+    switch (nq) {
+    case 4: score_some(q, 4, dim, k, scale, s); break;
+    case 3: score_some(q, 3, dim, k, scale, s); break;
+    case 2: score_some(q, 2, dim, k, scale, s); break;
+    default: score_some(q, 1, dim, k, scale, s); break;
+    }
+}
+
+/* Scores of a piece to rounded probabilities (bf16), its maximum and its sum. n: keys in sight, in n_block blocks; the blocks after them
+ * would add exactly 0 and are left out. */
+static inline void piece_softmax(float *s, uint32_t n, uint32_t n_block, uint16_t *p, float *ret_m, float *ret_l)
+{
+    for (uint32_t i = n; i < n_block * KV_BLOCK_TOK; i++) s[i] = -INFINITY;
     vf mx = vf_load(s);
-    for (uint32_t i = 1; i < PIECE_VECS; i++) mx = vf_max(mx, vf_load(s + 16 * i));
+    for (uint32_t i = 1; i < n_block; i++) mx = vf_max(mx, vf_load(s + 16 * i));
     const float m = vf_hmax(mx);
     vf sum = vf_zero();
-    for (uint32_t i = 0; i < PIECE_VECS; i++) {
+    for (uint32_t i = 0; i < n_block; i++) {
         const vf e = vf_exp(vf_sub(vf_load(s + 16 * i), vf_set1(m)));
         sum = vf_add(sum, e);
         vf_to_bf16(p + 16 * i, e);
@@ -64,20 +69,42 @@ static inline void piece_softmax(float *s, uint32_t n, uint16_t *p, float *ret_m
     *ret_l = vf_sum(sum);
 }
 
-/* acc[dim] = sum over the piece's token pairs of p v. Pairs beyond the keys in sight add exactly 0 and are left out by whole blocks. */
-static inline void piece_values(const struct attention *t, const uint16_t *p, const int32_t *table, uint32_t n_block, uint32_t head,
-                                float *acc)
+/* acc[i][d .. d + 16 nd) = sum over the piece's token pairs of p_i v. */
+SIMD_FN void values_some(const struct attention *t, const uint16_t *p, const uint32_t nq, const int32_t *table, uint32_t n_block, uint32_t head,
+                         uint32_t d, const uint32_t nd, float (*acc)[MAX_DIM])
 {
     const uint32_t dim = t->a->head_dim;
-    for (uint32_t d = 0; d < dim; d += 16) {
-        vf v = vf_zero();
-        for (uint32_t j = 0; j < n_block; j++) {
-            const uint16_t *vals = kv_at(t->kv, t->a, table[j], 1, head) + d * 2;
-            for (uint32_t i = 0; i < KV_BLOCK_TOK / 2; i++)
-                v = vp_dot(v, vi_load(vals + (uint64_t)i * dim * 2), vi_set1(bf16_pair(p + j * KV_BLOCK_TOK + 2 * i)));
+    vf v[2][2];
+    for (uint32_t i = 0; i < nq; i++)
+        for (uint32_t x = 0; x < nd; x++) v[i][x] = vf_zero();
+    for (uint32_t j = 0; j < n_block; j++) {
+        const uint16_t *vals = kv_at(t->kv, t->a, table[j], 1, head) + d * 2;
+        for (uint32_t k = 0; k < KV_BLOCK_TOK / 2; k++, vals += dim * 2) {
+            vi vv[2];
+            for (uint32_t x = 0; x < nd; x++) vv[x] = vi_load(vals + x * 32);
+            for (uint32_t i = 0; i < nq; i++) {
+                const vi pp = vi_set1(bf16_pair(p + i * ATTN_PIECE_TOK + j * KV_BLOCK_TOK + 2 * k));
+                for (uint32_t x = 0; x < nd; x++) v[i][x] = vp_dot(v[i][x], vv[x], pp);
+            }
         }
-        vf_store(acc + d, v);
     }
+    for (uint32_t i = 0; i < nq; i++)
+        for (uint32_t x = 0; x < nd; x++) vf_store(acc[i] + d + 16 * x, v[i][x]);
+}
+
+/* acc[i][dim] for nq heads, two at a time. Pairs beyond the keys in sight add exactly 0 and are left out by whole blocks. */
+static inline void piece_values(const struct attention *t, const uint16_t *p, uint32_t nq, const int32_t *table, uint32_t n_block, uint32_t head,
+                                float (*acc)[MAX_DIM])
+{
+    const uint32_t dim = t->a->head_dim;
+    for (uint32_t i = 0; i < nq; i += 2, p += 2 * ATTN_PIECE_TOK)
+        for (uint32_t d = 0; d < dim; d += 32) {
+            const bool two = nq - i >= 2, wide = dim - d >= 32;
+            if (two && wide) values_some(t, p, 2, table, n_block, head, d, 2, acc + i);
+            else if (two) values_some(t, p, 2, table, n_block, head, d, 1, acc + i);
+            else if (wide) values_some(t, p, 1, table, n_block, head, d, 2, acc + i);
+            else values_some(t, p, 1, table, n_block, head, d, 1, acc + i);
+        }
 }
 
 static inline void merge(struct state *st, float m, float l, const float *acc, uint32_t dim)
@@ -106,15 +133,13 @@ static void run_heads(const struct attention *t, uint32_t row, uint32_t head_kv,
         const uint32_t n = n_key - k0 < ATTN_PIECE_TOK ? n_key - k0 : ATTN_PIECE_TOK;
         const uint32_t n_block = (n + KV_BLOCK_TOK - 1) / KV_BLOCK_TOK;
         const int32_t *blocks = table + k0 / KV_BLOCK_TOK;
-        float s[QUADS][ATTN_PIECE_TOK], acc[MAX_DIM], m, l;
-        uint16_t p[ATTN_PIECE_TOK];
+        float s[QUADS][ATTN_PIECE_TOK], acc[QUADS][MAX_DIM], m[QUADS], l[QUADS];
+        uint16_t p[QUADS][ATTN_PIECE_TOK];
         for (uint32_t j = 0; j < n_block; j++)
-            score_block(q, nq, dim, kv_at(t->kv, t->a, blocks[j], 0, head_kv), t->scale, &s[0][j * KV_BLOCK_TOK], ATTN_PIECE_TOK);
-        for (uint32_t i = 0; i < nq; i++) {
-            piece_softmax(s[i], n, p, &m, &l);
-            piece_values(t, p, blocks, n_block, head_kv, acc);
-            merge(&st[i], m, l, acc, dim);
-        }
+            score_block(q, nq, dim, kv_at(t->kv, t->a, blocks[j], 0, head_kv), t->scale, &s[0][j * KV_BLOCK_TOK]);
+        for (uint32_t i = 0; i < nq; i++) piece_softmax(s[i], n, n_block, p[i], &m[i], &l[i]);
+        piece_values(t, p[0], nq, blocks, n_block, head_kv, acc);
+        for (uint32_t i = 0; i < nq; i++) merge(&st[i], m[i], l[i], acc[i], dim);
     }
 }
 
@@ -136,12 +161,10 @@ static void run_item(const struct attention *t, uint32_t row, uint32_t head_kv)
     }
 }
 
-/* Items of a part are spread over the whole batch (item * stride), since late rows of a sequence cost more. */
-static void items(void *v, uint32_t i, uint32_t n)
+static void items(void *v, uint32_t begin, uint32_t end)
 {
     const struct attention *t = v;
-    const uint32_t used = (uint32_t)t->b->first[t->b->n_seq], n_item = used * t->a->n_head_kv;
-    for (uint32_t k = i; k < n_item; k += n) run_item(t, k / t->a->n_head_kv, k % t->a->n_head_kv);
+    for (uint32_t k = begin; k < end; k++) run_item(t, k / t->a->n_head_kv, k % t->a->n_head_kv);
 }
 
 enum err CPU_FN(attention)(struct dev *d, struct stream *s, const uint16_t *qkv, const struct batch *b, const struct attn *a,
@@ -151,7 +174,6 @@ enum err CPU_FN(attention)(struct dev *d, struct stream *s, const uint16_t *qkv,
     assert(a->head_dim <= MAX_DIM && a->head_dim % 16 == 0);
     struct attention t = {qkv, b, a, kv, o, lse, 1.0f / sqrtf((float)a->head_dim)};
     const uint64_t work = (uint64_t)b->n_row * a->n_head * a->head_dim * 64;
-    if (work < PAR_MIN_WORK) items(&t, 0, 1);
-    else team_run(dev_team(d), items, &t);
+    par_for(d, (uint32_t)b->first[b->n_seq] * a->n_head_kv, work, items, &t);
     return ERR_OK;
 }

@@ -94,22 +94,36 @@ enum err CPU_FN(matmul)(struct dev *d, struct stream *s, const uint16_t *a, uint
     return ERR_OK;
 }
 
-/* x = the embedding's rows, gathered out of the panels. */
-enum err CPU_FN(embed)(struct dev *d, struct stream *s, const struct weight *table, const struct batch *b, float *x)
+struct lookup {
+    const struct weight *table;
+    const int32_t *id;
+    float *x;
+};
+
+/* Rows of the embedding, gathered out of the panels. */
+static void lookup_rows(void *v, uint32_t begin, uint32_t end)
 {
-    (void)d, (void)s;
-    const uint32_t c = table->k;
-    for (uint32_t r = 0; r < b->n_row; r++, x += c) {
-        if (b->id[r] < 0 || (uint32_t)b->id[r] >= table->n) {
+    const struct lookup *l = v;
+    const uint32_t c = l->table->k;
+    for (uint32_t r = begin; r < end; r++) {
+        float *x = l->x + (uint64_t)r * c;
+        if (l->id[r] < 0 || (uint32_t)l->id[r] >= l->table->n) {
             memset(x, 0, c * sizeof *x);
             continue;
         }
-        const uint32_t id = (uint32_t)b->id[r];
-        const uint16_t *w = (const uint16_t *)table->data + (uint64_t)(id / PANEL_N) * PANEL_N * c + id % PANEL_N * 2;
+        const uint32_t id = (uint32_t)l->id[r];
+        const uint16_t *w = (const uint16_t *)l->table->data + (uint64_t)(id / PANEL_N) * PANEL_N * c + id % PANEL_N * 2;
         for (uint32_t i = 0; i < c; i += 2, w += PANEL_N * 2) {
             x[i] = bf16_to_f32(w[0]);
             x[i + 1] = bf16_to_f32(w[1]);
         }
     }
+}
+
+enum err CPU_FN(embed)(struct dev *d, struct stream *s, const struct weight *table, const struct batch *b, float *x)
+{
+    (void)s;
+    struct lookup l = {table, b->id, x};
+    par_for(d, b->n_row, (uint64_t)b->n_row * table->k * 4, lookup_rows, &l);
     return ERR_OK;
 }

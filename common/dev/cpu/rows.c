@@ -38,7 +38,7 @@ enum err CPU_FN(rmsnorm)(struct dev *d, struct stream *s, const float *x, const 
 {
     (void)s;
     struct norm n = {x, row, c, w, eps, y, rstd};
-    par_for(d, m, (uint64_t)m * c, norm_rows, &n);
+    par_for(d, m, (uint64_t)m * c * 4, norm_rows, &n);
     return ERR_OK;
 }
 
@@ -79,10 +79,18 @@ struct rope {
     const struct kv *kv;
 };
 
-/* Rotate one head in place. cs: cos, sin of this position. D/2 need not be a multiple of 16, so this loop is plain. */
+/* Rotate one head in place. cs: cos, sin of this position. D/2 need not be a multiple of 16: what is left over is done one by one. */
 static inline void rotate(uint16_t *h, const float *cs, uint32_t half)
 {
-    for (uint32_t i = 0; i < half; i++) {
+    uint32_t i = 0;
+    for (; i + 16 <= half; i += 16) {
+        const vf lo = vf_from_bf16(h + i), hi = vf_from_bf16(h + i + half);
+        vf c, s;
+        vf_split(cs + 2 * i, &c, &s);
+        vf_to_bf16(h + i, vf_sub(vf_mul(lo, c), vf_mul(hi, s)));
+        vf_to_bf16(h + i + half, vf_add(vf_mul(hi, c), vf_mul(lo, s)));
+    }
+    for (; i < half; i++) {
         const float lo = bf16_to_f32(h[i]), hi = bf16_to_f32(h[i + half]), c = cs[2 * i], s = cs[2 * i + 1];
         h[i] = bf16_from_f32(lo * c - hi * s);
         h[i + half] = bf16_from_f32(hi * c + lo * s);

@@ -64,16 +64,23 @@ struct turn {
     uint32_t m, m_pad, n;
 };
 
-/* Columns [begin, end) * 16 of dy as rows, in tiles of 16 rows so that lines are used whole. */
+/* Rows [r0, m_pad) of columns [c0, c1), one by one. */
+static void turn_rest(const struct turn *t, uint32_t r0, uint32_t c0, uint32_t c1)
+{
+    for (uint32_t c = c0; c < c1; c++)
+        for (uint32_t r = r0; r < t->m_pad; r++)
+            t->out[(uint64_t)c * t->m_pad + r] = r < t->m ? t->dy[(uint64_t)r * t->n + c] : 0;
+}
+
+/* Columns [begin, end) * 16 of dy as rows. */
 static void turn_cols(void *v, uint32_t begin, uint32_t end)
 {
     const struct turn *t = v;
-    const uint32_t c1 = end * 16 < t->n ? end * 16 : t->n;
-    for (uint32_t r0 = 0; r0 < t->m_pad; r0 += 16) {
-        const uint32_t r1 = r0 + 16 < t->m_pad ? r0 + 16 : t->m_pad;
-        for (uint32_t c = begin * 16; c < c1; c++)
-            for (uint32_t r = r0; r < r1; r++)
-                t->out[(uint64_t)c * t->m_pad + r] = r < t->m ? t->dy[(uint64_t)r * t->n + c] : 0;
+    for (uint32_t c = begin * 16; c < end * 16 && c < t->n; c += 16) {
+        uint32_t r = 0;
+        for (; t->n - c >= 16 && r + 8 <= t->m; r += 8)
+            u16_turn(t->dy + (uint64_t)r * t->n + c, t->n, t->out + (uint64_t)c * t->m_pad + r, t->m_pad);
+        turn_rest(t, r, c, c + 16 < t->n ? c + 16 : t->n);
     }
 }
 

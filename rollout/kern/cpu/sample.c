@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* sample.c - draw one token a row by inverting the cumulative sum in ascending id order.
  *
- * Without truncation a row is one pass for the softmax and one, on average half, for the draw; nothing is sorted. Truncation keeps a
- * threshold on the scaled logit, found by bisection over its bits (top_k, top_p) or directly (min_p), so it does not sort either. */
+ * Without truncation a row is one pass for the softmax and one and a half for the draw; nothing is sorted. Truncation keeps a
+ * threshold on the logit, found by bisection over its bits (top_k), digit by digit (top_p) or directly (min_p), so it does not sort either. */
 #include <float.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -28,10 +28,11 @@ static int32_t argmax(const float *z, uint32_t n)
     return (int32_t)best;
 }
 
-/* Floats in an order that compares as integers, and back. */
+/* Floats in an order that compares as integers, and back; the two zeros are one. */
 static uint32_t to_key(float f)
 {
     uint32_t u;
+    f += 0.0f;
     memcpy(&u, &f, 4);
     return u & 0x80000000u ? ~u : u | 0x80000000u;
 }
@@ -74,34 +75,59 @@ static bool inside(const struct cut *c, float z, uint32_t *ties_seen)
     return z == c->lim && (*ties_seen)++ < c->ties;
 }
 
-/* exp(z inv_temp - m), the weight of a token in its row */
-static float weight(const struct softmax *s, float z)
+/* exp(z inv_temp - m) of the 16 tokens from i on: their weights in the row; 0 behind the end. */
+static inline void weights(const struct softmax *s, const float *z, uint32_t n, uint32_t i, float *w)
 {
-    return f_exp(z * s->inv_temp - s->m);
+    vf_store(w, vf_exp(vf_sub(softmax_z(z, i, n, s->inv_temp), vf_set1(s->m))));
 }
 
-static double mass_above(const float *z, uint32_t n, const struct cut *c, const struct softmax *s, float lim)
+/* A digit of a key, most significant first: DIGITS of them lead to one key. */
+#define DIGITS 3
+static const struct {
+    uint32_t shift, mask;
+} digit[DIGITS] = {{21, 0x7ff}, {10, 0x7ff}, {0, 0x3ff}};
+
+/* mass[x]: what c leaves of the tokens whose key has this prefix above digit k and x as digit k. Each sum is in ascending id order. */
+static void masses(const float *z, uint32_t n, const struct softmax *s, const struct cut *c, uint32_t prefix, uint32_t k, double *mass)
 {
-    double sum = 0;
     uint32_t ties = 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (inside(c, z[i], &ties) && z[i] > lim) sum += weight(s, z[i]);
-    return sum;
+    const uint64_t above = (uint64_t)digit[k].mask + 1;
+    memset(mass, 0, above * sizeof *mass);
+    for (uint32_t i = 0; i < n; i += 16) {
+        float w[16];
+        weights(s, z, n, i, w);
+        for (uint32_t j = 0; j < 16 && i + j < n; j++) {
+            const uint32_t key = to_key(z[i + j]);
+            if (inside(c, z[i + j], &ties) && ((uint64_t)key >> digit[k].shift) / above == prefix) mass[key >> digit[k].shift & digit[k].mask] += w[j];
+        }
+    }
 }
 
-/* Smallest set of most likely tokens whose share of what c leaves reaches top_p; of equal ones the lower ids. */
+/* Smallest set of most likely tokens whose share of what c leaves reaches top_p; of equal ones the lower ids. The limit is found digit by
+ * digit of its key: from the top, the first whose mass reaches what is wanted. */
 static void cut_top_p(const float *z, uint32_t n, const struct softmax *s, float top_p, struct cut *c)
 {
-    const double share = (double)top_p * mass_above(z, n, c, s, -INFINITY), want = share > 0 ? share : DBL_MIN; /* never an empty set */
-    uint32_t lo = to_key(c->lim), hi = to_key(INFINITY);
-    while (lo < hi) { /* the smallest limit whose mass strictly above is still short */
-        const uint32_t mid = lo + (hi - lo) / 2;
-        if (mass_above(z, n, c, s, from_key(mid)) < want) hi = mid;
-        else lo = mid + 1;
+    double mass[2048], want = 0, above = 0;
+    uint32_t key = 0;
+    for (uint32_t k = 0; k < DIGITS; k++) {
+        masses(z, n, s, c, key, k, mass);
+        for (uint32_t x = 0; k == 0 && x <= digit[0].mask; x++) want += mass[x];
+        if (k == 0) want = top_p * want > 0 ? top_p * want : DBL_MIN; /* never an empty set */
+        uint32_t pick = 0;
+        double sum = above;
+        for (uint32_t x = digit[k].mask + 1; x-- > 0;) {
+            if (mass[x] == 0) continue;
+            pick = x; /* the last one that has any, should rounding leave all of them short */
+            above = sum;
+            sum += mass[x];
+            if (sum >= want) break;
+        }
+        key = key * (digit[k].mask + 1) + pick;
     }
-    const float lim = from_key(lo);
-    const double one = weight(s, lim), missing = want - mass_above(z, n, c, s, lim);
-    const uint32_t need = one > 0 ? (uint32_t)ceil(missing / one - 1e-9) : 1;
+    const float lim = from_key(key);
+    float w[16];
+    weights(s, &lim, 1, 0, w);
+    const uint32_t need = w[0] > 0 ? (uint32_t)ceil((want - above) / w[0] - 1e-9) : 1;
     *c = (struct cut){lim, need ? need : 1};
 }
 
@@ -110,18 +136,24 @@ static int32_t draw(const float *z, uint32_t n, const struct softmax *s, const s
     double total = 0, sum = 0;
     uint32_t ties = 0;
     int32_t last = -1;
-    for (uint32_t i = 0; i < n; i++)
-        if (inside(c, z[i], &ties)) total += weight(s, z[i]);
+    float w[16];
+    for (uint32_t i = 0; i < n; i += 16) {
+        weights(s, z, n, i, w);
+        for (uint32_t j = 0; j < 16 && i + j < n; j++)
+            if (inside(c, z[i + j], &ties)) total += w[j];
+    }
     const double want = (double)u * total;
     ties = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (!inside(c, z[i], &ties)) continue;
-        const float w = weight(s, z[i]);
-        if (w > 0) last = (int32_t)i;
-        sum += w;
-        if (sum > want && last == (int32_t)i) return last;
+    for (uint32_t i = 0; i < n; i += 16) {
+        weights(s, z, n, i, w);
+        for (uint32_t j = 0; j < 16 && i + j < n; j++) {
+            if (!inside(c, z[i + j], &ties) || !(w[j] > 0)) continue;
+            last = (int32_t)(i + j);
+            sum += w[j];
+            if (sum > want) return last;
+        }
     }
-    return last;
+    return last; /* u so near 1 that the sum never passed it */
 }
 
 static bool row_is_bad(const float *z, uint32_t v, uint32_t v_real)
