@@ -105,7 +105,7 @@ static void take_line(struct tail *t, const json_t *j, struct seen *s)
     if (isnan(s->loss_first)) s->loss_first = s->loss;
     if (!isnan(accuracy)) s->accuracy = accuracy, s->accuracy_step = s->step;
     if (!isnan(mixed)) s->n_mixed += mixed;
-    if (!(mismatch <= s->mismatch)) s->mismatch = mismatch;
+    if (!isnan(mismatch) && !(mismatch <= s->mismatch)) s->mismatch = mismatch;
     take_reward(t, js_num(j, "reward"), s);
 }
 
