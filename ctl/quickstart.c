@@ -37,8 +37,7 @@ static const struct {
 #define CONTROL_STEPS 150
 #define MAX_THREADS   8 /* more do not help a model this small */
 
-/* -- time
- * ---------------------------------------------------------------------------------------------------------------
+/* -- time -------------------------------------------------------------------------------------------------
  */
 
 /* Add the time since the last call to what is kept. */
@@ -111,8 +110,7 @@ static void share_cpus(struct quickstart *q)
     q->node_threads = left / q->n_node ? left / q->n_node : 1;
 }
 
-/* -- warm-up
- * ------------------------------------------------------------------------------------------------------------
+/* -- warm-up ----------------------------------------------------------------------------------------------
  */
 
 /* It overshot: back to the checkpoint before, and on more slowly. */
@@ -174,8 +172,7 @@ static enum err warm_up(struct quickstart *q, struct quickstart_ckpt *ret, struc
     return ERR_OK;
 }
 
-/* -- GRPO
- * ---------------------------------------------------------------------------------------------------------------
+/* -- GRPO -------------------------------------------------------------------------------------------------
  */
 
 static bool has_reached(const struct quickstart *q, const struct quickstart_ckpt *c)
@@ -213,8 +210,7 @@ static enum err train(struct quickstart *q, const struct quickstart_ckpt *from, 
                          : why_set(why, ERR_INTERNAL, "%s: the learner ended before its run did", q->dir);
 }
 
-/* -- the end
- * ------------------------------------------------------------------------------------------------------------
+/* -- the end ----------------------------------------------------------------------------------------------
  */
 
 static void draw_curve(struct quickstart *q)

@@ -175,7 +175,8 @@ struct quickstart {
     struct view view;
     int64_t since_ns; /* elapsed time is counted up to here */
     uint32_t n_node, learner_threads, node_threads;
-    int n_stop; /* how often we were told to end */
+    int64_t stop_ns; /* when we were told to end */
+    int n_stop;      /* how often we were told to end */
     struct uv_signal_s *sig;
     struct daemons *d; /* running; NULL: none */
 };

@@ -20,13 +20,14 @@
 #define LOCK_MS  20000           /* how long a learner of an earlier call may still be saving */
 #define NODE_NS  (10 * NS_PER_S) /* a node that has been told to go and does not is killed */
 #define PORT     6510
+#define ONE_NS   (300 * NS_PER_MS) /* signals so close are one: timeout(1) sends its own twice */
 #define N_SIGNAL 4
 
 struct daemons {
     struct quickstart *q;
     const char *run_dir;
     struct proc learner, node[QUICKSTART_MAX_NODE];
-    bool nodes_started, nodes_told;
+    bool nodes_started, nodes_told, over; /* over: all have ended */
     int64_t told_ns;
     struct proc *bad; /* the first that ended as it should not */
     struct watch *watch;
@@ -35,8 +36,7 @@ struct daemons {
     enum err e;
 };
 
-/* -- ends
- * ---------------------------------------------------------------------------------------------------------------
+/* -- ends -------------------------------------------------------------------------------------------------
  */
 
 static void each_node(struct daemons *d, int sig)
@@ -71,11 +71,11 @@ static void reap(struct daemons *d)
         if (d->node[i].ended && !d->nodes_told && !d->q->n_stop) fail(d, &d->node[i]);
         all &= gone;
     }
+    d->over = all;
     if (all) loop_stop(d->q->loop);
 }
 
-/* -- starts
- * -------------------------------------------------------------------------------------------------------------
+/* -- starts -----------------------------------------------------------------------------------------------
  */
 
 static enum err start_node(struct daemons *d, uint32_t i, const char *address)
@@ -161,7 +161,8 @@ static enum err wait_for_folder(struct quickstart *q, const char *run_dir, struc
     for (;;) {
         const enum err e = daemon_lock(run_dir, "learner", &fd, why);
         if (!e) break;
-        if (e != ERR_EXIST || clock_now_ns() > end || q->n_stop) return e;
+        if (q->n_stop) return ERR_CANCELLED;
+        if (e != ERR_EXIST || clock_now_ns() > end) return e;
         loop_drain(q->loop, 100);
     }
     close(fd);
@@ -182,8 +183,7 @@ static enum err start_learner(struct daemons *d, const struct argv *given, unsig
     return proc_start(&d->learner, &a, &d->why);
 }
 
-/* -- a run
- * --------------------------------------------------------------------------------------------------------------
+/* -- a run ------------------------------------------------------------------------------------------------
  */
 
 static enum err run_once(struct daemons *d, const struct argv *learner, unsigned port)
@@ -192,10 +192,9 @@ static enum err run_once(struct daemons *d, const struct argv *learner, unsigned
     q->d = d;
     enum err e = start_learner(d, learner, port);
     if (!e) e = loop_timer_start(q->loop, TICK_MS, TICK_MS, on_tick, d, &d->tick);
-    if (!e)
-        loop_run(q->loop);
-    else
-        proc_signal(&d->learner, SIGTERM);
+    /* a call to stop may be left of the run before */
+    while (!e && !d->over) loop_run(q->loop);
+    if (e) proc_signal(&d->learner, SIGTERM);
     loop_timer_stop(d->tick);
     watch_stop(d->watch);
     view_clear(&q->view);
@@ -208,6 +207,8 @@ enum err run_daemons(struct quickstart *q, enum phase phase, const char *run_dir
 {
     unsigned port = port_is_free(PORT) ? PORT : 0;
     TRY(wait_for_folder(q, run_dir, why));
+    uv_run(loop_uv(q->loop), UV_RUN_NOWAIT);
+    if (q->n_stop) return ERR_CANCELLED;
     for (;; port = 0) {
         struct daemons d = {.q = q, .run_dir = run_dir, .learner.name = "grpo-learner"};
         snprintf(d.learner.log, sizeof d.learner.log, "%s/%s.log", q->dir,
@@ -225,15 +226,17 @@ enum err run_daemons(struct quickstart *q, enum phase phase, const char *run_dir
     }
 }
 
-/* -- signals
- * ------------------------------------------------------------------------------------------------------------
+/* -- signals ----------------------------------------------------------------------------------------------
  */
 
 /* Once: save. Twice: nothing is waited for. */
 static void on_stop(struct quickstart *q)
 {
     struct daemons *d = q->d;
+    const int64_t now = clock_now_ns();
+    if (q->n_stop && now - q->stop_ns < ONE_NS) return;
     q->view.stopping = true;
+    q->stop_ns = now;
     if (++q->n_stop == 1) {
         if (!d) return;
         if (!q->view.live)

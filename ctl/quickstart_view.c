@@ -73,18 +73,17 @@ void view_phase(struct view *v, enum phase phase, double max_step, double before
     v->said_ns = v->phase_ns;
 }
 
-/* -- how far
- * ------------------------------------------------------------------------------------------------------------
+/* -- how far ----------------------------------------------------------------------------------------------
  */
 
 double view_progress(const struct view *v, const struct seen *s)
 {
     double p = NAN;
     const double by_step = v->max_step > 0 && s->step > 0 ? s->step / v->max_step : 0;
-    if (v->phase == PHASE_SFT)
+    if (v->phase == PHASE_SFT && s->loss > 0)
         p = SFT_SHARE * fmin(1, log(s->loss_first / s->loss) / log(s->loss_first / SFT_LOSS)) +
             (1 - SFT_SHARE) * fmin(1, fmax(0, s->accuracy) / SFT_ACCURACY);
-    else if (v->target > 0)
+    else if (v->phase == PHASE_GRPO && v->target > 0)
         p = (s->reward - s->reward_first) / (v->target - s->reward_first);
     if (!(p > by_step)) p = by_step; /* the step that ends it in any case */
     return p < 0 ? 0 : p > 0.99 ? 0.99 : p;
@@ -200,8 +199,7 @@ static void draw_live(struct view *v, const struct seen *s, unsigned width)
     v->n_line = p.n;
 }
 
-/* -- lines
- * --------------------------------------------------------------------------------------------------------------
+/* -- lines ------------------------------------------------------------------------------------------------
  */
 
 static void draw_plain(struct view *v, const struct seen *s)

@@ -54,8 +54,7 @@ void watch_node_sock(const char *dir, uint32_t i, char *out, size_t cap)
         snprintf(out, cap, "%s/rollout.sock", dir);
 }
 
-/* -- the file
- * -----------------------------------------------------------------------------------------------------------
+/* -- the file ---------------------------------------------------------------------------------------------
  */
 
 static void nothing_yet(struct seen *s)
@@ -197,8 +196,7 @@ static void ask_nodes(struct watch *w, struct seen *s)
     s->node_version = version;
 }
 
-/* -- a look
- * -------------------------------------------------------------------------------------------------------------
+/* -- a look -----------------------------------------------------------------------------------------------
  */
 
 static void look_now(void *arg)
