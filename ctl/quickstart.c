@@ -51,8 +51,7 @@ static enum err keep_time(struct quickstart *q, enum phase phase, struct why *wh
     return state_write(q->dir, &q->st, why);
 }
 
-/* -- the daemons' settings
- * ---------------------------------------------------------------------------------------------- */
+/* -- the daemons' settings ---------------------------------------------------------------------- */
 
 static void common_args(const struct quickstart *q, const char *run_dir, const char *model, const char *data,
                         struct argv *a)
@@ -279,8 +278,7 @@ static int sum_up(struct quickstart *q, const struct quickstart_ckpt *c, bool al
     return ok ? CTL_OK : CTL_FAILED;
 }
 
-/* -- the beginning
- * ------------------------------------------------------------------------------------------------------ */
+/* -- the beginning ------------------------------------------------------------------------------ */
 
 /* A daemon beside this program: in the build tree, in one folder, or as installed. */
 static enum err find_daemon(const struct quickstart *q, const char *name, const char *room, char *out,

@@ -30,8 +30,7 @@
 #define QUICKSTART_COMPLETION 32u
 #define QUICKSTART_SEQS       256u /* decoded at once */
 
-/* -- quickstart_proc.c
- * -------------------------------------------------------------------------------------------------- */
+/* -- quickstart_proc.c -------------------------------------------------------------------------- */
 
 /* A child in a session of its own: the terminal's Ctrl-C does not reach it. When this process dies, however
  * it dies, the child gets SIGTERM. */
@@ -63,8 +62,7 @@ bool proc_is_well(const struct proc *p);
 /* How it ended and the last lines that it wrote, on stderr. */
 void proc_tell(const struct proc *p);
 
-/* -- quickstart_state.c
- * ------------------------------------------------------------------------------------------------- */
+/* -- quickstart_state.c ------------------------------------------------------------------------- */
 
 /* DIR/quickstart.json: what this run is, and how far its warm-up has been refined. */
 struct quickstart_state {
@@ -95,8 +93,7 @@ enum err state_clear(const char *dir, struct why *why) MUST_CHECK;
 /* Is there anything of a run in dir? */
 bool state_is_there(const char *dir);
 
-/* -- quickstart_watch.c
- * ------------------------------------------------------------------------------------------------- */
+/* -- quickstart_watch.c ------------------------------------------------------------------------- */
 
 enum phase { PHASE_SFT, PHASE_GRPO };
 
@@ -126,8 +123,7 @@ void watch_read(const char *run_dir, struct seen *ret);
 /* The socket of node i. */
 void watch_node_sock(const char *dir, uint32_t i, char *out, size_t cap);
 
-/* -- quickstart_view.c
- * -------------------------------------------------------------------------------------------------- */
+/* -- quickstart_view.c -------------------------------------------------------------------------- */
 
 struct view {
     FILE *out; /* stdout; with --json stderr */
@@ -155,8 +151,7 @@ void view_clear(struct view *v); /* take the picture away */
  * it in any case. */
 double view_progress(const struct view *v, const struct seen *s);
 
-/* -- quickstart_run.c
- * --------------------------------------------------------------------------------------------------- */
+/* -- quickstart_run.c --------------------------------------------------------------------------- */
 
 struct quickstart_opts {
     const char *dir, *bin, *device;

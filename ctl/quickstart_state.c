@@ -68,8 +68,7 @@ enum err state_write(const char *dir, const struct quickstart_state *s, struct w
     return e;
 }
 
-/* -- checkpoints
- * -------------------------------------------------------------------------------------------------------- */
+/* -- checkpoints -------------------------------------------------------------------------------- */
 
 /* step-N with its state: N; else -1. */
 static long long step_of(const char *parent, const char *name)
@@ -107,8 +106,7 @@ enum err state_ckpt(const char *run_dir, struct quickstart_ckpt *ret, struct why
     return ERR_OK;
 }
 
-/* -- starting afresh
- * ---------------------------------------------------------------------------------------------------- */
+/* -- starting afresh ---------------------------------------------------------------------------- */
 
 /* Everything that a run makes. quickstart.json goes last, so that a removal that was broken off can be taken
  * up again; quickstart.lock stays. */

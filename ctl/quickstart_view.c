@@ -115,8 +115,7 @@ static double elapsed(const struct view *v)
     return v->before_s + clock_s(clock_now_ns() - v->phase_ns);
 }
 
-/* -- the picture
- * -------------------------------------------------------------------------------------------------------- */
+/* -- the picture -------------------------------------------------------------------------------- */
 
 /* The picture while it is made: lines, each cut to the width. */
 struct picture {

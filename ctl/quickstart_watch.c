@@ -144,8 +144,7 @@ void watch_read(const char *run_dir, struct seen *ret)
     read_tail(&t, ret);
 }
 
-/* -- the daemons
- * -------------------------------------------------------------------------------------------------------- */
+/* -- the daemons -------------------------------------------------------------------------------- */
 
 static void ask_learner(const struct watch *w, struct seen *s)
 {
