@@ -66,6 +66,7 @@ ctrl_c_saves_and_the_next_call_goes_on() {
     until_ "a further step" steps "$d/sft/metrics.jsonl" $((n + 2))
     grep -q "resumed .*step-$n, step $n" "$d/sft.log" || fail "not resumed at step $n"
     kill -TERM "$pid" # timeout(1) signals twice; that is one call to stop
+    sleep 0.02
     kill -TERM "$pid" 2>/dev/null
     ends "$pid" 130
     says 2 'goes on from there'
