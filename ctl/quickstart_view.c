@@ -185,9 +185,7 @@ static void draw_live(struct view *v, const struct seen *s, unsigned width)
          human_num(isnan(s->accuracy) ? v->start_accuracy : s->accuracy, &a), aim(v, want));
     line(&p, "", "  tokens a second   %s trained, %s generated", human_count(round(s->learner_tok_s), &a),
          human_count(round(s->node_tok_s), &b));
-    line(&p, "",
-         "  queues            %s jobs wait, %s in flight, %s groups and %s batches wait; %s sequences "
-         "decoding",
+    line(&p, "", "  queues            %s jobs wait, %s in flight; %s groups, %s batches wait; %s decoding",
          human_count(s->jobs_waiting, &a), human_count(s->jobs_in_flight, &b), human_count(s->groups, &c),
          human_count(s->batches, &d), human_count(s->decoding, &e));
     line(&p, "", "  policy version    %s learner, %s rollout", human_count(s->learner_version, &a),
