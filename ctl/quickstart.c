@@ -198,13 +198,17 @@ static void draw_curve(struct quickstart *q)
 
 static void print_json(const struct quickstart *q, const struct quickstart_ckpt *c, const struct seen *s)
 {
-    json_t *j = json_pack("{s:s, s:I, s:b, s:b, s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:I, s:b}", "dir", q->dir, "seed", (json_int_t)q->st.seed, "control",
-                          q->st.control, "async", q->st.async, "reward_first", s->reward_first, "reward_last", s->reward, "accuracy_first",
-                          c->first_accuracy, "accuracy_last", c->accuracy, "steps", (json_int_t)c->step, "seconds", q->st.elapsed_s, "sft_seconds",
-                          q->st.sft_s, "mismatch_max", s->mismatch, "mixed_version_completions", (json_int_t)s->n_mixed, "reached", has_reached(q, c));
+    const struct {
+        const char *name;
+        double x;
+    } real[] = {{"reward_first", s->reward_first}, {"reward_last", s->reward}, {"accuracy_first", c->first_accuracy}, {"accuracy_last", c->accuracy},
+                {"seconds", q->st.elapsed_s}, {"sft_seconds", q->st.sft_s}, {"mismatch_max", s->mismatch}};
+    json_t *j = json_pack("{s:s, s:I, s:b, s:b, s:I, s:I, s:b}", "dir", q->dir, "seed", (json_int_t)q->st.seed, "control", q->st.control, "async",
+                          q->st.async, "steps", (json_int_t)c->step, "mixed_version_completions", (json_int_t)s->n_mixed, "reached", has_reached(q, c));
+    for (uint32_t i = 0; i < ARRAY_LEN(real); i++) json_object_set_new(j, real[i].name, isfinite(real[i].x) ? json_real(real[i].x) : json_null());
     char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     if (text) printf("%s\n", text);
-    else say("a number of the result is none");
+    else say("out of memory");
     free(text);
     json_decref(j);
 }
@@ -343,7 +347,7 @@ int verb_quickstart(int argc, char **argv)
     int code;
     uint64_t seed = UINT64_MAX;
     const struct opt opt[] = {{"seed", 's', OPT_U64, &seed, 0, 1e15, "N", "another one, another curve (42)"},
-                              {"target", 0, OPT_F64, &q.o.target, 0.01, 1, "X", "held-out accuracy to reach (0.80)"},
+                              {"target", 0, OPT_F64, &q.o.target, 0.36, 1, "X", "held-out accuracy to reach (0.80)"},
                               {"steps", 0, OPT_U32, &q.o.steps, 1, 1e6, "N", "GRPO steps at most"},
                               {"async", 0, OPT_FLAG, &q.o.async, 0, 0, NULL, "decode during updates: samples may be two versions old"},
                               {"control", 0, OPT_FLAG, &q.o.control, 0, 0, NULL, "shuffle the rewards: accuracy must not rise"},
