@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* quickstart.c - grpoctl quickstart: options, the phases, the end. What makes the curve is in the tables of settings below. */
+/* quickstart.c - grpoctl quickstart: options, the phases, the end. What makes the curve is in the tables of
+ * settings below. */
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -18,14 +19,15 @@
 
 #define CODE_STOPPED 130
 
-/* The warm-up ends when the held-out accuracy is seen in here; a little within the promised 0.15 to 0.35, since 500 problems leave a standard
- * deviation of 0.02 and GRPO's own first look must agree. */
+/* The warm-up ends when the held-out accuracy is seen in here; a little within the promised 0.15 to 0.35,
+ * since 500 problems leave a standard deviation of 0.02 and GRPO's own first look must agree. */
 #define SFT_LOW   0.22
 #define SFT_HIGH  0.33
 #define SFT_STEPS 1200
 
-/* How the warm-up goes near its goal: an evaluation every so many steps, and what the learning rate is multiplied by. Each time that it overshoots,
- * it goes back to the checkpoint before and on with the next line. */
+/* How the warm-up goes near its goal: an evaluation every so many steps, and what the learning rate is
+ * multiplied by. Each time that it overshoots, it goes back to the checkpoint before and on with the next
+ * line. */
 static const struct {
     uint32_t eval_steps;
     double rate;
@@ -35,7 +37,8 @@ static const struct {
 #define CONTROL_STEPS 150
 #define MAX_THREADS   8 /* more do not help a model this small */
 
-/* -- time --------------------------------------------------------------------------------------------------------------- */
+/* -- time -------------------------------------------------------------------------------------------------
+ */
 
 /* Add the time since the last call to what is kept. */
 static enum err keep_time(struct quickstart *q, enum phase phase, struct why *why)
@@ -48,9 +51,10 @@ static enum err keep_time(struct quickstart *q, enum phase phase, struct why *wh
     return state_write(q->dir, &q->st, why);
 }
 
-/* -- the daemons' settings ---------------------------------------------------------------------------------------------- */
+/* -- the daemons' settings ---------------------------------------------------------------------- */
 
-static void common_args(const struct quickstart *q, const char *run_dir, const char *model, const char *data, struct argv *a)
+static void common_args(const struct quickstart *q, const char *run_dir, const char *model, const char *data,
+                        struct argv *a)
 {
     argv_add(a, "", "%s", q->learner_bin);
     argv_add(a, "--run-dir", "%s", run_dir);
@@ -105,16 +109,22 @@ static void share_cpus(struct quickstart *q)
     q->node_threads = left / q->n_node ? left / q->n_node : 1;
 }
 
-/* -- warm-up ------------------------------------------------------------------------------------------------------------ */
+/* -- warm-up ----------------------------------------------------------------------------------------------
+ */
 
 /* It overshot: back to the checkpoint before, and on more slowly. */
 static enum err sft_back(struct quickstart *q, const struct quickstart_ckpt *c, struct why *why)
 {
     if (q->st.sft_level + 1 == ARRAY_LEN(sft_level))
-        return why_set(why, ERR_RANGE, "the warm-up jumps over accuracies from 0.15 to 0.35, to %.3f, however small its steps; another --seed may do", c->accuracy);
+        return why_set(why, ERR_RANGE,
+                       "the warm-up jumps over accuracies from 0.15 to 0.35, to %.3f, however small its "
+                       "steps; another --seed may do",
+                       c->accuracy);
     q->st.sft_level++;
-    view_say(&q->view, "warm-up: accuracy %.3f at step %llu is too much; back a little, and on with an evaluation every %u steps", c->accuracy,
-             (unsigned long long)c->step, sft_level[q->st.sft_level].eval_steps);
+    view_say(&q->view,
+             "warm-up: accuracy %.3f at step %llu is too much; back a little, and on with an evaluation "
+             "every %u steps",
+             c->accuracy, (unsigned long long)c->step, sft_level[q->st.sft_level].eval_steps);
     TRY(state_write(q->dir, &q->st, why));
     return file_remove_tree(c->dir, why);
 }
@@ -127,8 +137,10 @@ static enum err sft_look(struct quickstart *q, struct quickstart_ckpt *c, bool *
     if (e == ERR_NOENT) return ERR_OK;
     if (e || !c->finished) return e;
     if (!(c->accuracy >= SFT_LOW))
-        return why_set(why, ERR_RANGE, "the warm-up has an accuracy of %.3f after %llu steps, which is too little; another --seed may do", c->accuracy,
-                       (unsigned long long)c->step);
+        return why_set(why, ERR_RANGE,
+                       "the warm-up has an accuracy of %.3f after %llu steps, which is too little; another "
+                       "--seed may do",
+                       c->accuracy, (unsigned long long)c->step);
     if (c->accuracy > SFT_HIGH) return sft_back(q, c, why);
     *ret_done = true;
     return ERR_OK;
@@ -151,22 +163,37 @@ static enum err warm_up(struct quickstart *q, struct quickstart_ckpt *ret, struc
         TRY(keep_time(q, PHASE_SFT, e ? NULL : why));
         if (e) return e;
         TRY(sft_look(q, ret, &done, why));
-        if (!done && !file_exists(ret->dir) && q->st.sft_level == 0) return why_set(why, ERR_INTERNAL, "%s: the learner ended without a checkpoint", q->sft_dir);
+        if (!done && !file_exists(ret->dir) && q->st.sft_level == 0)
+            return why_set(why, ERR_INTERNAL, "%s: the learner ended without a checkpoint", q->sft_dir);
     }
-    view_say(&q->view, "warm-up: held-out accuracy %.3f after %llu steps, %.0f s", ret->accuracy, (unsigned long long)ret->step, q->st.sft_s);
+    view_say(&q->view, "warm-up: held-out accuracy %.3f after %llu steps, %.0f s", ret->accuracy,
+             (unsigned long long)ret->step, q->st.sft_s);
     return ERR_OK;
 }
 
-/* -- GRPO --------------------------------------------------------------------------------------------------------------- */
+/* -- GRPO -------------------------------------------------------------------------------------------------
+ */
 
 static bool has_reached(const struct quickstart *q, const struct quickstart_ckpt *c)
 {
     return c->accuracy >= q->o.target;
 }
 
-static enum err train(struct quickstart *q, const struct quickstart_ckpt *from, struct quickstart_ckpt *ret, struct why *why)
+static uint32_t max_steps(const struct quickstart *q)
 {
-    const double max = q->o.steps ? q->o.steps : q->st.control ? CONTROL_STEPS : GRPO_STEPS;
+    return q->o.steps ? q->o.steps : q->st.control ? CONTROL_STEPS : GRPO_STEPS;
+}
+
+/* A larger --steps or --target takes up a finished run again. */
+static bool is_finished(const struct quickstart *q, const struct quickstart_ckpt *c)
+{
+    return c->finished && (has_reached(q, c) || c->step >= max_steps(q));
+}
+
+static enum err train(struct quickstart *q, const struct quickstart_ckpt *from, struct quickstart_ckpt *ret,
+                      struct why *why)
+{
+    const uint32_t max = max_steps(q);
     struct argv a = {0};
     view_phase(&q->view, PHASE_GRPO, max, q->st.elapsed_s);
     q->view.target = q->st.control ? 0 : q->o.target;
@@ -178,10 +205,12 @@ static enum err train(struct quickstart *q, const struct quickstart_ckpt *from, 
     const enum err kept = keep_time(q, PHASE_GRPO, e ? NULL : why);
     if (e || kept) return e ? e : kept;
     TRY(state_ckpt(q->dir, ret, why));
-    return ret->finished ? ERR_OK : why_set(why, ERR_INTERNAL, "%s: the learner ended before its run did", q->dir);
+    return ret->finished ? ERR_OK
+                         : why_set(why, ERR_INTERNAL, "%s: the learner ended before its run did", q->dir);
 }
 
-/* -- the end ------------------------------------------------------------------------------------------------------------ */
+/* -- the end ----------------------------------------------------------------------------------------------
+ */
 
 static void draw_curve(struct quickstart *q)
 {
@@ -191,7 +220,8 @@ static void draw_curve(struct quickstart *q)
     char *text = NULL;
     page_init(&p, q->view.out);
     if (!q->view.live || curve_open(q->dir, NULL, &c, &why)) return;
-    if (!plot_term(&c.plot, p.width < 100 ? p.width : 100, 18, p.colour, &text, &why)) fputs(text, q->view.out);
+    if (!plot_term(&c.plot, p.width < 100 ? p.width : 100, 18, p.colour, &text, &why))
+        fputs(text, q->view.out);
     curve_close(&c);
     free(text);
 }
@@ -201,14 +231,21 @@ static void print_json(const struct quickstart *q, const struct quickstart_ckpt 
     const struct {
         const char *name;
         double x;
-    } real[] = {{"reward_first", s->reward_first}, {"reward_last", s->reward}, {"accuracy_first", c->first_accuracy}, {"accuracy_last", c->accuracy},
-                {"seconds", q->st.elapsed_s}, {"sft_seconds", q->st.sft_s}, {"mismatch_max", s->mismatch}};
-    json_t *j = json_pack("{s:s, s:I, s:b, s:b, s:I, s:I, s:b}", "dir", q->dir, "seed", (json_int_t)q->st.seed, "control", q->st.control, "async",
-                          q->st.async, "steps", (json_int_t)c->step, "mixed_version_completions", (json_int_t)s->n_mixed, "reached", has_reached(q, c));
-    for (uint32_t i = 0; i < ARRAY_LEN(real); i++) json_object_set_new(j, real[i].name, isfinite(real[i].x) ? json_real(real[i].x) : json_null());
+    } real[] = {{"reward_first", s->reward_first},     {"reward_last", s->reward},
+                {"accuracy_first", c->first_accuracy}, {"accuracy_last", c->accuracy},
+                {"seconds", q->st.elapsed_s},          {"sft_seconds", q->st.sft_s},
+                {"mismatch_max", s->mismatch}};
+    json_t *j =
+        json_pack("{s:s, s:I, s:b, s:b, s:I, s:I, s:b}", "dir", q->dir, "seed", (json_int_t)q->st.seed,
+                  "control", q->st.control, "async", q->st.async, "steps", (json_int_t)c->step,
+                  "mixed_version_completions", (json_int_t)s->n_mixed, "reached", has_reached(q, c));
+    for (uint32_t i = 0; i < ARRAY_LEN(real); i++)
+        json_object_set_new(j, real[i].name, isfinite(real[i].x) ? json_real(real[i].x) : json_null());
     char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    if (text) printf("%s\n", text);
-    else say("out of memory");
+    if (text)
+        printf("%s\n", text);
+    else
+        say("out of memory");
     free(text);
     json_decref(j);
 }
@@ -223,22 +260,29 @@ static int sum_up(struct quickstart *q, const struct quickstart_ckpt *c, bool al
     const enum err e = curve_write_svg(q->dir, &why);
     if (e) say("no picture: %s", why_str(&why, e));
     draw_curve(q);
-    if (already) view_say(v, "%s is finished. --fresh starts the next run there, --fresh --seed N another one", q->dir);
-    view_say(v, "the policy: %s; its curve: %s/reward.svg; every completion: %s/run.db", c->dir, q->dir, q->dir);
-    if (s.n_mixed > 0 || q->st.async) view_say(v, "completions that span two policy versions: %.0f", s.n_mixed);
+    if (already)
+        view_say(v, "%s is finished. --fresh starts the next run there, --fresh --seed N another one",
+                 q->dir);
+    view_say(v, "the policy: %s; its curve: %s/reward.svg; every completion: %s/run.db", c->dir, q->dir,
+             q->dir);
+    if (s.n_mixed > 0 || q->st.async)
+        view_say(v, "completions that span two policy versions: %.0f", s.n_mixed);
     if (!already) view_say(v, "the next run: --fresh, and --seed N for another curve");
     const bool ok = q->st.control || q->o.steps || has_reached(q, c);
-    if (!ok) view_say(v, "the goal of %.2f was not reached in %llu steps", q->o.target, (unsigned long long)c->step);
-    view_say(v, "reward %.2f -> %.2f, held-out accuracy %.3f -> %.3f, %llu steps, %.0f s", s.reward_first, s.reward, c->first_accuracy, c->accuracy,
-             (unsigned long long)c->step, q->st.elapsed_s);
+    if (!ok)
+        view_say(v, "the goal of %.2f was not reached in %llu steps", q->o.target,
+                 (unsigned long long)c->step);
+    view_say(v, "reward %.2f -> %.2f, held-out accuracy %.3f -> %.3f, %llu steps, %.0f s", s.reward_first,
+             s.reward, c->first_accuracy, c->accuracy, (unsigned long long)c->step, q->st.elapsed_s);
     if (q->o.json) print_json(q, c, &s);
     return ok ? CTL_OK : CTL_FAILED;
 }
 
-/* -- the beginning ------------------------------------------------------------------------------------------------------ */
+/* -- the beginning ------------------------------------------------------------------------------ */
 
 /* A daemon beside this program: in the build tree, in one folder, or as installed. */
-static enum err find_daemon(const struct quickstart *q, const char *name, const char *room, char *out, size_t cap, struct why *why)
+static enum err find_daemon(const struct quickstart *q, const char *name, const char *room, char *out,
+                            size_t cap, struct why *why)
 {
     char self[2048];
     const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -251,7 +295,10 @@ static enum err find_daemon(const struct quickstart *q, const char *name, const 
         snprintf(out, cap, "%s/%s%s%s%s", from, up[i], i == 1 ? room : i ? "sbin" : "", i ? "/" : "", name);
         if (access(out, X_OK) == 0) return ERR_OK;
     }
-    return why_set(why, ERR_NOENT, "%s is neither in %s nor beside it: build it (./deploy/quickstart does), or name its folder with --bin", name, from);
+    return why_set(why, ERR_NOENT,
+                   "%s is neither in %s nor beside it: build it (./deploy/quickstart does), or name its "
+                   "folder with --bin",
+                   name, from);
 }
 
 /* The run that lies there must be the one that is asked for. */
@@ -259,9 +306,13 @@ static enum err adopt(struct quickstart *q, bool seed_given, struct why *why)
 {
     const struct quickstart_state *st = &q->st;
     if (seed_given && st->seed != q->o.seed)
-        return why_set(why, ERR_EXIST, "%s holds a run with --seed %llu: --fresh starts anew, another --dir keeps both", q->dir, (unsigned long long)st->seed);
+        return why_set(why, ERR_EXIST,
+                       "%s holds a run with --seed %llu: --fresh starts anew, another --dir keeps both",
+                       q->dir, (unsigned long long)st->seed);
     if ((q->o.control && !st->control) || (q->o.async && !st->async))
-        return why_set(why, ERR_EXIST, "%s holds a run without --%s: --fresh starts anew, another --dir keeps both", q->dir, q->o.control && !st->control ? "control" : "async");
+        return why_set(why, ERR_EXIST,
+                       "%s holds a run without --%s: --fresh starts anew, another --dir keeps both", q->dir,
+                       q->o.control && !st->control ? "control" : "async");
     return ERR_OK;
 }
 
@@ -281,15 +332,20 @@ static enum err prepare(struct quickstart *q, bool seed_given, struct why *why)
 {
     if (q->o.fresh) TRY(state_clear(q->dir, why));
     const enum err e = state_read(q->dir, &q->st, why);
-    if (e == ERR_OK) TRY(adopt(q, seed_given, why));
-    else if (e != ERR_NOENT) return e;
-    else if (state_is_there(q->dir)) return why_set(why, ERR_EXIST, "%s holds something, but not a quickstart (no quickstart.json): choose another --dir", q->dir);
+    if (e == ERR_OK)
+        TRY(adopt(q, seed_given, why));
+    else if (e != ERR_NOENT)
+        return e;
+    else if (state_is_there(q->dir))
+        return why_set(why, ERR_EXIST,
+                       "%s holds something, but not a quickstart (no quickstart.json): choose another --dir",
+                       q->dir);
     else {
         q->st = (struct quickstart_state){.seed = q->o.seed, .control = q->o.control, .async = q->o.async};
         TRY(state_write(q->dir, &q->st, why));
     }
-    snprintf(q->head, sizeof q->head, "seed %llu%s%s, %s", (unsigned long long)q->st.seed, q->st.control ? ", rewards shuffled" : "",
-             q->st.async ? ", asynchronous" : "", q->dir);
+    snprintf(q->head, sizeof q->head, "seed %llu%s%s, %s", (unsigned long long)q->st.seed,
+             q->st.control ? ", rewards shuffled" : "", q->st.async ? ", asynchronous" : "", q->dir);
     q->view.head = q->head;
     share_cpus(q);
     return make(q, why);
@@ -298,10 +354,16 @@ static enum err prepare(struct quickstart *q, bool seed_given, struct why *why)
 static int stopped(struct quickstart *q)
 {
     struct quickstart_ckpt c;
-    const bool grpo = state_ckpt(q->dir, &c, NULL) == ERR_OK, any = grpo || state_ckpt(q->sft_dir, &c, NULL) == ERR_OK;
+    const bool grpo = state_ckpt(q->dir, &c, NULL) == ERR_OK,
+               any = grpo || state_ckpt(q->sft_dir, &c, NULL) == ERR_OK;
     view_clear(&q->view);
-    if (any) view_say(&q->view, "stopped and saved at step %llu of %s; the same command goes on from there, --fresh starts anew", (unsigned long long)c.step, grpo ? "GRPO" : "the warm-up");
-    else view_say(&q->view, "stopped before the first step was saved; the same command starts again");
+    if (any)
+        view_say(
+            &q->view,
+            "stopped and saved at step %llu of %s; the same command goes on from there, --fresh starts anew",
+            (unsigned long long)c.step, grpo ? "GRPO" : "the warm-up");
+    else
+        view_say(&q->view, "stopped before the first step was saved; the same command starts again");
     return CODE_STOPPED;
 }
 
@@ -310,7 +372,7 @@ static int go(struct quickstart *q, bool seed_given)
     struct why why = {0};
     struct quickstart_ckpt sft, c;
     enum err e = prepare(q, seed_given, &why);
-    if (!e && state_ckpt(q->dir, &c, NULL) == ERR_OK && c.finished && (has_reached(q, &c) || c.step >= (q->o.steps ? q->o.steps : q->st.control ? CONTROL_STEPS : GRPO_STEPS))) return sum_up(q, &c, true);
+    if (!e && state_ckpt(q->dir, &c, NULL) == ERR_OK && is_finished(q, &c)) return sum_up(q, &c, true);
     if (!e && !q->view.live) view_say(&q->view, "quickstart: %s", q->head);
     if (!e) e = warm_up(q, &sft, &why);
     if (!e && q->n_stop) e = ERR_CANCELLED;
@@ -333,8 +395,10 @@ static int with_lock(struct quickstart *q, bool seed_given)
     if (!e) e = find_daemon(q, "grpo-rollout", "rollout", q->rollout_bin, sizeof q->rollout_bin, &why);
     if (!e) e = loop_create(&q->loop);
     if (!e) e = run_signals(q);
-    if (e) say("%s", why_str(&why, e));
-    else code = go(q, seed_given);
+    if (e)
+        say("%s", why_str(&why, e));
+    else
+        code = go(q, seed_given);
     run_signals_end(q);
     loop_destroy(q->loop);
     if (lock >= 0) close(lock);
@@ -346,19 +410,25 @@ int verb_quickstart(int argc, char **argv)
     struct quickstart q = {.o = {.dir = "runs/quickstart", .device = "auto", .target = 0.8, .nodes = 1}};
     int code;
     uint64_t seed = UINT64_MAX;
-    const struct opt opt[] = {{"seed", 's', OPT_U64, &seed, 0, 1e15, "N", "another one, another curve (42)"},
-                              {"target", 0, OPT_F64, &q.o.target, 0.36, 1, "X", "held-out accuracy to reach (0.80)"},
-                              {"steps", 0, OPT_U32, &q.o.steps, 1, 1e6, "N", "GRPO steps at most"},
-                              {"async", 0, OPT_FLAG, &q.o.async, 0, 0, NULL, "decode during updates: samples may be two versions old"},
-                              {"control", 0, OPT_FLAG, &q.o.control, 0, 0, NULL, "shuffle the rewards: accuracy must not rise"},
-                              {"fresh", 0, OPT_FLAG, &q.o.fresh, 0, 0, NULL, "remove the run that is there, and start anew"},
-                              {"dir", 0, OPT_STR, &q.o.dir, 0, 0, "DIR", "where everything goes (runs/quickstart)"},
-                              {"nodes", 0, OPT_U32, &q.o.nodes, 1, QUICKSTART_MAX_NODE, "N", "rollout processes (1)"},
-                              {"threads", 0, OPT_U32, &q.o.threads, 1, 1024, "N", "CPUs to use (all, at most 8)"},
-                              {"device", 0, OPT_STR, &q.o.device, 0, 0, "NAME", "auto, cpu, cpu:avx2, cpu:avx512, cpu:avx512bf16"},
-                              {"bin", 0, OPT_STR, &q.o.bin, 0, 0, "DIR", "where grpo-learner and grpo-rollout are (beside this program)"},
-                              {"json", 0, OPT_FLAG, &q.o.json, 0, 0, NULL, "the result as JSON on stdout, all else on stderr"}};
-    struct args a = {.verb = argv[0], .words = "", .about = "watch a small language model learn arithmetic, from nothing, on this machine", .opt = opt,
+    const struct opt opt[] = {
+        {"seed", 's', OPT_U64, &seed, 0, 1e15, "N", "another one, another curve (42)"},
+        {"target", 0, OPT_F64, &q.o.target, 0.36, 1, "X", "held-out accuracy to reach (0.80)"},
+        {"steps", 0, OPT_U32, &q.o.steps, 1, 1e6, "N", "GRPO steps at most"},
+        {"async", 0, OPT_FLAG, &q.o.async, 0, 0, NULL,
+         "decode during updates: samples may be two versions old"},
+        {"control", 0, OPT_FLAG, &q.o.control, 0, 0, NULL, "shuffle the rewards: accuracy must not rise"},
+        {"fresh", 0, OPT_FLAG, &q.o.fresh, 0, 0, NULL, "remove the run that is there, and start anew"},
+        {"dir", 0, OPT_STR, &q.o.dir, 0, 0, "DIR", "where everything goes (runs/quickstart)"},
+        {"nodes", 0, OPT_U32, &q.o.nodes, 1, QUICKSTART_MAX_NODE, "N", "rollout processes (1)"},
+        {"threads", 0, OPT_U32, &q.o.threads, 1, 1024, "N", "CPUs to use (all, at most 8)"},
+        {"device", 0, OPT_STR, &q.o.device, 0, 0, "NAME", "auto, cpu, cpu:avx2, cpu:avx512, cpu:avx512bf16"},
+        {"bin", 0, OPT_STR, &q.o.bin, 0, 0, "DIR",
+         "where grpo-learner and grpo-rollout are (beside this program)"},
+        {"json", 0, OPT_FLAG, &q.o.json, 0, 0, NULL, "the result as JSON on stdout, all else on stderr"}};
+    struct args a = {.verb = argv[0],
+                     .words = "",
+                     .about = "watch a small language model learn arithmetic, from nothing, on this machine",
+                     .opt = opt,
                      .n_opt = ARRAY_LEN(opt)};
     if (!args_parse(&a, argc, argv, &code)) return code;
     q.o.seed = seed == UINT64_MAX ? 42 : seed;
@@ -366,7 +436,8 @@ int verb_quickstart(int argc, char **argv)
     q.since_ns = clock_now_ns();
     const size_t n = strlen(q.o.dir);
     if (!n || n > 80) {
-        say("--dir must have 1 to 80 characters: the control sockets are in it, and their addresses are short");
+        say("--dir must have 1 to 80 characters: the control sockets are in it, and their addresses are "
+            "short");
         return CTL_USAGE;
     }
     snprintf(q.dir, sizeof q.dir, "%s", q.o.dir);

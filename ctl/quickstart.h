@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* quickstart.h - grpoctl quickstart: what its files share. A small model and its task are made on the spot, warmed up by SFT, then trained by
- * GRPO between real daemons, which are children of this process.
+/* quickstart.h - grpoctl quickstart: what its files share. A small model and its task are made on the spot,
+ * warmed up by SFT, then trained by GRPO between real daemons, which are children of this process.
  *
  *   quickstart.c        options, the phases, the end
  *   quickstart_run.c    one run of the daemons: start, watch, end
@@ -30,9 +30,10 @@
 #define QUICKSTART_COMPLETION 32u
 #define QUICKSTART_SEQS       256u /* decoded at once */
 
-/* -- quickstart_proc.c -------------------------------------------------------------------------------------------------- */
+/* -- quickstart_proc.c -------------------------------------------------------------------------- */
 
-/* A child in a session of its own: the terminal's Ctrl-C does not reach it. When this process dies, however it dies, the child gets SIGTERM. */
+/* A child in a session of its own: the terminal's Ctrl-C does not reach it. When this process dies, however
+ * it dies, the child gets SIGTERM. */
 struct proc {
     char name[32], log[QUICKSTART_PATH + 64];
     pid_t pid;     /* 0: not started, or ended and reaped */
@@ -61,7 +62,7 @@ bool proc_is_well(const struct proc *p);
 /* How it ended and the last lines that it wrote, on stderr. */
 void proc_tell(const struct proc *p);
 
-/* -- quickstart_state.c ------------------------------------------------------------------------------------------------- */
+/* -- quickstart_state.c ------------------------------------------------------------------------- */
 
 /* DIR/quickstart.json: what this run is, and how far its warm-up has been refined. */
 struct quickstart_state {
@@ -86,31 +87,33 @@ struct quickstart_ckpt {
 /* ERR_NOENT: none. ERR_FORMAT: it cannot be understood. */
 enum err state_ckpt(const char *run_dir, struct quickstart_ckpt *ret, struct why *why) MUST_CHECK;
 
-/* Remove what a run leaves in dir, and nothing else. ERR_EXIST: dir holds things, but no quickstart.json: it is somebody else's. */
+/* Remove what a run leaves in dir, and nothing else. ERR_EXIST: dir holds things, but no quickstart.json: it
+ * is somebody else's. */
 enum err state_clear(const char *dir, struct why *why) MUST_CHECK;
 /* Is there anything of a run in dir? */
 bool state_is_there(const char *dir);
 
-/* -- quickstart_watch.c ------------------------------------------------------------------------------------------------- */
+/* -- quickstart_watch.c ------------------------------------------------------------------------- */
 
 enum phase { PHASE_SFT, PHASE_GRPO };
 
 /* What is known of the running daemons; NaN where nothing is. */
 struct seen {
     bool learner_up, node_up;
-    double learner_version, node_version, learner_tok_s, node_tok_s, jobs_waiting, jobs_in_flight, groups, batches, decoding;
+    double learner_version, node_version, learner_tok_s, node_tok_s, jobs_waiting, jobs_in_flight, groups,
+        batches, decoding;
     /* of metrics.jsonl */
     uint64_t n_row;
     double step, loss, loss_first, step_s, mismatch; /* mismatch: the largest of all */
     double reward, reward_first;                     /* means of the last and of the first ten steps */
-    double accuracy, accuracy_step, n_mixed;         /* n_mixed: completions that span two versions, all told */
+    double accuracy, accuracy_step, n_mixed; /* n_mixed: completions that span two versions, all told */
 };
 
 struct watch;
-/* Look every 500 ms at the daemons' sockets below run_dir and at its metrics.jsonl; after each look on_seen is called on the loop. The caller
- * owns *ret_watch. n_node: sockets node_sock[] (borrowed). */
-enum err watch_start(struct loop *l, const char *run_dir, const char *node_dir, uint32_t n_node, void (*on_seen)(void *arg), void *arg,
-                     struct watch **ret_watch) MUST_CHECK;
+/* Look every 500 ms at the daemons' sockets below run_dir and at its metrics.jsonl; after each look on_seen
+ * is called on the loop. The caller owns *ret_watch. n_node: sockets node_sock[] (borrowed). */
+enum err watch_start(struct loop *l, const char *run_dir, const char *node_dir, uint32_t n_node,
+                     void (*on_seen)(void *arg), void *arg, struct watch **ret_watch) MUST_CHECK;
 /* No more calls; what is under way is waited for. NULL is a no-op. */
 void watch_stop(struct watch *w);
 const struct seen *watch_seen(const struct watch *w);
@@ -120,7 +123,7 @@ void watch_read(const char *run_dir, struct seen *ret);
 /* The socket of node i. */
 void watch_node_sock(const char *dir, uint32_t i, char *out, size_t cap);
 
-/* -- quickstart_view.c -------------------------------------------------------------------------------------------------- */
+/* -- quickstart_view.c -------------------------------------------------------------------------- */
 
 struct view {
     FILE *out; /* stdout; with --json stderr */
@@ -144,10 +147,11 @@ void view_draw(struct view *v, const struct seen *s);
 /* A line that stays, above the picture. */
 void view_say(struct view *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void view_clear(struct view *v); /* take the picture away */
-/* How much of the phase is done, 0..0.99: SFT by its loss, GRPO by its reward, either by the steps that end it in any case. */
+/* How much of the phase is done, 0..0.99: SFT by its loss, GRPO by its reward, either by the steps that end
+ * it in any case. */
 double view_progress(const struct view *v, const struct seen *s);
 
-/* -- quickstart_run.c --------------------------------------------------------------------------------------------------- */
+/* -- quickstart_run.c --------------------------------------------------------------------------- */
 
 struct quickstart_opts {
     const char *dir, *bin, *device;
@@ -166,7 +170,8 @@ struct quickstart {
     struct view view;
     int64_t since_ns; /* elapsed time is counted up to here */
     uint32_t n_node, learner_threads, node_threads;
-    int n_stop; /* how often we were told to end */
+    int64_t stop_ns; /* when we were told to end */
+    int n_stop;      /* how often we were told to end */
     struct uv_signal_s *sig;
     struct daemons *d; /* running; NULL: none */
 };
@@ -175,8 +180,10 @@ struct quickstart {
 enum err run_signals(struct quickstart *q) MUST_CHECK;
 void run_signals_end(struct quickstart *q);
 
-/* Start a learner with these arguments and the nodes for it; return when all of them have ended. ERR_CANCELLED: we were told to stop; the learner has
- * saved. ERR_CLOSED: a daemon ended as it should not; it has been told. */
-enum err run_daemons(struct quickstart *q, enum phase phase, const char *run_dir, const struct argv *learner, struct why *why) MUST_CHECK;
+/* Start a learner with these arguments and the nodes for it; return when all of them have ended.
+ * ERR_CANCELLED: we were told to stop; the learner has saved. ERR_CLOSED: a daemon ended as it should not; it
+ * has been told. */
+enum err run_daemons(struct quickstart *q, enum phase phase, const char *run_dir, const struct argv *learner,
+                     struct why *why) MUST_CHECK;
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* quickstart_proc.c - a child process and its log. By fork and exec rather than by uv_spawn: a child must ask for its parent-death signal
- * between the two. Loop thread. */
+/* quickstart_proc.c - a child process and its log. By fork and exec rather than by uv_spawn: a child must ask
+ * for its parent-death signal between the two. Loop thread. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -32,7 +32,8 @@ void argv_add(struct argv *a, const char *name, const char *fmt, ...)
     const int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     a->word[a->n++] = strdup(text);
-    if (n < 0 || (size_t)n >= sizeof text || !a->word[a->n - 1] || (*name && !a->word[a->n - 2])) a->failed = true;
+    if (n < 0 || (size_t)n >= sizeof text || !a->word[a->n - 1] || (*name && !a->word[a->n - 2]))
+        a->failed = true;
 }
 
 void argv_done(struct argv *a)
@@ -76,7 +77,8 @@ enum err proc_start(struct proc *p, const struct argv *a, struct why *why)
     close(log);
     if (p->pid < 0) {
         p->pid = 0;
-        return why_set(why, err_from_errno(errno), "%s: cannot start a process: %s", p->name, strerror(errno));
+        return why_set(why, err_from_errno(errno), "%s: cannot start a process: %s", p->name,
+                       strerror(errno));
     }
     p->started = true;
     p->ended = false;
@@ -104,9 +106,12 @@ void proc_tell(const struct proc *p)
     char *text;
     size_t n;
     if (!p->started) return;
-    if (!p->ended) say("%s (pid %d) still runs", p->name, (int)p->pid);
-    else if (WIFSIGNALED(p->status)) say("%s was ended by signal %d (%s)", p->name, WTERMSIG(p->status), strsignal(WTERMSIG(p->status)));
-    else say("%s ended with exit code %d", p->name, WEXITSTATUS(p->status));
+    if (!p->ended)
+        say("%s (pid %d) still runs", p->name, (int)p->pid);
+    else if (WIFSIGNALED(p->status))
+        say("%s was ended by signal %d (%s)", p->name, WTERMSIG(p->status), strsignal(WTERMSIG(p->status)));
+    else
+        say("%s ended with exit code %d", p->name, WEXITSTATUS(p->status));
     if (file_read(p->log, MAX_LOG, &text, &n, NULL)) {
         say("its log is %s", p->log);
         return;
@@ -117,7 +122,8 @@ void proc_tell(const struct proc *p)
         if (text[at - 1] == '\n' && at != n && ++lines == TAIL_LINES) break;
     char *clean = text_clean(span_of(text + at, n - at), true);
     say("the end of its log, %s:", p->log);
-    fprintf(stderr, "%s%s", clean && *clean ? clean : "(nothing)\n", clean && *clean && clean[strlen(clean) - 1] != '\n' ? "\n" : "");
+    fprintf(stderr, "%s%s", clean && *clean ? clean : "(nothing)\n",
+            clean && *clean && clean[strlen(clean) - 1] != '\n' ? "\n" : "");
     free(clean);
     free(text);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* quickstart_run.c - one run of the daemons: a learner, then nodes that dial it; watched until the learner ends. Signals. Loop thread. */
+/* quickstart_run.c - one run of the daemons: a learner, then nodes that dial it; watched until the learner
+ * ends. Signals. Loop thread. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -15,17 +16,18 @@
 #include "ctl/ctl.h"
 #include "ctl/quickstart.h"
 
-#define TICK_MS   50
-#define LOCK_MS   20000 /* how long a learner of an earlier call may still be saving */
-#define NODE_NS   (10 * NS_PER_S) /* a node that has been told to go and does not is killed */
-#define PORT      6510
-#define N_SIGNAL  4
+#define TICK_MS  50
+#define LOCK_MS  20000           /* how long a learner of an earlier call may still be saving */
+#define NODE_NS  (10 * NS_PER_S) /* a node that has been told to go and does not is killed */
+#define PORT     6510
+#define ONE_NS   (300 * NS_PER_MS) /* signals so close are one: timeout(1) sends its own twice */
+#define N_SIGNAL 4
 
 struct daemons {
     struct quickstart *q;
     const char *run_dir;
     struct proc learner, node[QUICKSTART_MAX_NODE];
-    bool nodes_started, nodes_told;
+    bool nodes_started, nodes_told, over; /* over: all have ended */
     int64_t told_ns;
     struct proc *bad; /* the first that ended as it should not */
     struct watch *watch;
@@ -34,7 +36,8 @@ struct daemons {
     enum err e;
 };
 
-/* -- ends --------------------------------------------------------------------------------------------------------------- */
+/* -- ends -------------------------------------------------------------------------------------------------
+ */
 
 static void each_node(struct daemons *d, int sig)
 {
@@ -68,10 +71,12 @@ static void reap(struct daemons *d)
         if (d->node[i].ended && !d->nodes_told && !d->q->n_stop) fail(d, &d->node[i]);
         all &= gone;
     }
+    d->over = all;
     if (all) loop_stop(d->q->loop);
 }
 
-/* -- starts ------------------------------------------------------------------------------------------------------------- */
+/* -- starts -----------------------------------------------------------------------------------------------
+ */
 
 static enum err start_node(struct daemons *d, uint32_t i, const char *address)
 {
@@ -81,8 +86,10 @@ static enum err start_node(struct daemons *d, uint32_t i, const char *address)
     char sock[QUICKSTART_PATH + 64];
     watch_node_sock(q->dir, i, sock, sizeof sock);
     snprintf(p->name, sizeof p->name, q->n_node > 1 ? "grpo-rollout %u" : "grpo-rollout", i + 1);
-    if (i) snprintf(p->log, sizeof p->log, "%s/rollout-%u.log", q->dir, i + 1);
-    else snprintf(p->log, sizeof p->log, "%s/rollout.log", q->dir);
+    if (i)
+        snprintf(p->log, sizeof p->log, "%s/rollout-%u.log", q->dir, i + 1);
+    else
+        snprintf(p->log, sizeof p->log, "%s/rollout.log", q->dir);
     argv_add(&a, "", "%s", q->rollout_bin);
     argv_add(&a, "--learner", "%s", address);
     argv_add(&a, "--name", "quickstart-%u", i + 1);
@@ -132,12 +139,15 @@ static void on_tick(void *arg)
     reap(d); /* a signal may have come between fork and here */
 }
 
-/* Is the well-known port free? Someone may take it before the learner does; then the learner says so, and gets any other. */
+/* Is the well-known port free? Someone may take it before the learner does; then the learner says so, and
+ * gets any other. */
 static bool port_is_free(unsigned port)
 {
-    const struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     const int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const bool is = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) && !bind(fd, (const struct sockaddr *)&a, sizeof a) && !listen(fd, 1);
+    const bool is = fd >= 0 && !setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) &&
+                    !bind(fd, (const struct sockaddr *)&a, sizeof a) && !listen(fd, 1);
     if (fd >= 0) close(fd);
     return is;
 }
@@ -151,7 +161,8 @@ static enum err wait_for_folder(struct quickstart *q, const char *run_dir, struc
     for (;;) {
         const enum err e = daemon_lock(run_dir, "learner", &fd, why);
         if (!e) break;
-        if (e != ERR_EXIST || clock_now_ns() > end || q->n_stop) return e;
+        if (q->n_stop) return ERR_CANCELLED;
+        if (e != ERR_EXIST || clock_now_ns() > end) return e;
         loop_drain(q->loop, 100);
     }
     close(fd);
@@ -163,7 +174,8 @@ static enum err start_learner(struct daemons *d, const struct argv *given, unsig
     struct argv a = *given; /* borrows its words; ours come behind */
     char path[QUICKSTART_PATH + 64], address[64];
     snprintf(path, sizeof path, "%s/learner.addr", d->run_dir);
-    if (unlink(path) && errno != ENOENT) return why_set(&d->why, err_from_errno(errno), "%s: %s", path, strerror(errno));
+    if (unlink(path) && errno != ENOENT)
+        return why_set(&d->why, err_from_errno(errno), "%s: %s", path, strerror(errno));
     snprintf(address, sizeof address, "tcp://127.0.0.1:%u", port);
     if (a.failed || a.n + 2 > ARGV_MAX) return why_set(&d->why, ERR_RANGE, "too many settings");
     a.word[a.n++] = (char[]){"--listen"};
@@ -171,7 +183,8 @@ static enum err start_learner(struct daemons *d, const struct argv *given, unsig
     return proc_start(&d->learner, &a, &d->why);
 }
 
-/* -- a run -------------------------------------------------------------------------------------------------------------- */
+/* -- a run ------------------------------------------------------------------------------------------------
+ */
 
 static enum err run_once(struct daemons *d, const struct argv *learner, unsigned port)
 {
@@ -179,8 +192,9 @@ static enum err run_once(struct daemons *d, const struct argv *learner, unsigned
     q->d = d;
     enum err e = start_learner(d, learner, port);
     if (!e) e = loop_timer_start(q->loop, TICK_MS, TICK_MS, on_tick, d, &d->tick);
-    if (!e) loop_run(q->loop);
-    else proc_signal(&d->learner, SIGTERM);
+    /* a call to stop may be left of the run before */
+    while (!e && !d->over) loop_run(q->loop);
+    if (e) proc_signal(&d->learner, SIGTERM);
     loop_timer_stop(d->tick);
     watch_stop(d->watch);
     view_clear(&q->view);
@@ -188,13 +202,17 @@ static enum err run_once(struct daemons *d, const struct argv *learner, unsigned
     return e ? e : d->e;
 }
 
-enum err run_daemons(struct quickstart *q, enum phase phase, const char *run_dir, const struct argv *learner, struct why *why)
+enum err run_daemons(struct quickstart *q, enum phase phase, const char *run_dir, const struct argv *learner,
+                     struct why *why)
 {
     unsigned port = port_is_free(PORT) ? PORT : 0;
     TRY(wait_for_folder(q, run_dir, why));
+    uv_run(loop_uv(q->loop), UV_RUN_NOWAIT);
+    if (q->n_stop) return ERR_CANCELLED;
     for (;; port = 0) {
         struct daemons d = {.q = q, .run_dir = run_dir, .learner.name = "grpo-learner"};
-        snprintf(d.learner.log, sizeof d.learner.log, "%s/%s.log", q->dir, phase == PHASE_SFT ? "sft" : "learner");
+        snprintf(d.learner.log, sizeof d.learner.log, "%s/%s.log", q->dir,
+                 phase == PHASE_SFT ? "sft" : "learner");
         const enum err e = run_once(&d, learner, port);
         if (e) {
             why_set(why, e, "%s", why_str(&d.why, e));
@@ -208,17 +226,23 @@ enum err run_daemons(struct quickstart *q, enum phase phase, const char *run_dir
     }
 }
 
-/* -- signals ------------------------------------------------------------------------------------------------------------ */
+/* -- signals ----------------------------------------------------------------------------------------------
+ */
 
 /* Once: save. Twice: nothing is waited for. */
 static void on_stop(struct quickstart *q)
 {
     struct daemons *d = q->d;
+    const int64_t now = clock_now_ns();
+    if (q->n_stop && now - q->stop_ns < ONE_NS) return;
     q->view.stopping = true;
+    q->stop_ns = now;
     if (++q->n_stop == 1) {
         if (!d) return;
-        if (!q->view.live) view_say(&q->view, "stopping: the learner finishes its step and saves; again kills");
-        else if (d->watch) view_draw(&q->view, watch_seen(d->watch));
+        if (!q->view.live)
+            view_say(&q->view, "stopping: the learner finishes its step and saves; again kills");
+        else if (d->watch)
+            view_draw(&q->view, watch_seen(d->watch));
         proc_signal(&d->learner, SIGTERM);
         return;
     }
@@ -238,8 +262,10 @@ static void on_stop(struct quickstart *q)
 static void on_signal(uv_signal_t *h, int num)
 {
     struct quickstart *q = h->data;
-    if (num != SIGCHLD) on_stop(q);
-    else if (q->d) reap(q->d);
+    if (num != SIGCHLD)
+        on_stop(q);
+    else if (q->d)
+        reap(q->d);
 }
 
 enum err run_signals(struct quickstart *q)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* quickstart_state.c - what lies in the folder of a quickstart: its own file, checkpoints, and the names that --fresh may remove. */
+/* quickstart_state.c - what lies in the folder of a quickstart: its own file, checkpoints, and the names that
+ * --fresh may remove. */
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
@@ -36,7 +37,8 @@ enum err state_read(const char *dir, struct quickstart_state *ret, struct why *w
     if (!file_exists(path)) return why_set(why, ERR_NOENT, "%s: not there", path);
     TRY(read_object(path, &j, why));
     const json_t *seed = json_object_get(j, "seed"), *level = json_object_get(j, "sft_level");
-    const bool ok = json_is_integer(seed) && json_integer_value(seed) >= 0 && json_is_integer(level) && json_integer_value(level) >= 0;
+    const bool ok = json_is_integer(seed) && json_integer_value(seed) >= 0 && json_is_integer(level) &&
+                    json_integer_value(level) >= 0;
     const double elapsed = js_num(j, "elapsed_s"), sft = js_num(j, "sft_s");
     if (ok)
         *ret = (struct quickstart_state){.seed = (uint64_t)json_integer_value(seed),
@@ -46,15 +48,18 @@ enum err state_read(const char *dir, struct quickstart_state *ret, struct why *w
                                          .elapsed_s = elapsed > 0 ? elapsed : 0,
                                          .sft_s = sft > 0 ? sft : 0};
     json_decref(j);
-    return ok ? ERR_OK : why_set(why, ERR_FORMAT, "%s: seed or sft_level is missing: is it a quickstart's? --fresh starts anew", path);
+    return ok ? ERR_OK
+              : why_set(why, ERR_FORMAT,
+                        "%s: seed or sft_level is missing: is it a quickstart's? --fresh starts anew", path);
 }
 
 enum err state_write(const char *dir, const struct quickstart_state *s, struct why *why)
 {
     char path[QUICKSTART_PATH + 64];
     snprintf(path, sizeof path, "%s/quickstart.json", dir);
-    json_t *j = json_pack("{s:I, s:b, s:b, s:i, s:f, s:f}", "seed", (json_int_t)s->seed, "control", s->control, "async", s->async, "sft_level",
-                          (int)s->sft_level, "elapsed_s", s->elapsed_s, "sft_s", s->sft_s);
+    json_t *j = json_pack("{s:I, s:b, s:b, s:i, s:f, s:f}", "seed", (json_int_t)s->seed, "control",
+                          s->control, "async", s->async, "sft_level", (int)s->sft_level, "elapsed_s",
+                          s->elapsed_s, "sft_s", s->sft_s);
     char *text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
     json_decref(j);
     if (!text) return why_set(why, ERR_NOMEM, "%s: out of memory", path);
@@ -63,7 +68,7 @@ enum err state_write(const char *dir, const struct quickstart_state *s, struct w
     return e;
 }
 
-/* -- checkpoints -------------------------------------------------------------------------------------------------------- */
+/* -- checkpoints -------------------------------------------------------------------------------- */
 
 /* step-N with its state: N; else -1. */
 static long long step_of(const char *parent, const char *name)
@@ -101,17 +106,21 @@ enum err state_ckpt(const char *run_dir, struct quickstart_ckpt *ret, struct why
     return ERR_OK;
 }
 
-/* -- starting afresh ---------------------------------------------------------------------------------------------------- */
+/* -- starting afresh ---------------------------------------------------------------------------- */
 
-/* Everything that a run makes. quickstart.json goes last, so that a removal that was broken off can be taken up again; quickstart.lock stays. */
-static const char *const made[] = {"sft", "checkpoints", "model", "data", "run.db", "run.db-wal", "run.db-shm", "metrics.jsonl", "reward.svg",
-                                   "learner.addr", "learner.sock", "learner.lock", "learner.log", "sft.log", "quickstart.json"};
+/* Everything that a run makes. quickstart.json goes last, so that a removal that was broken off can be taken
+ * up again; quickstart.lock stays. */
+static const char *const made[] = {"sft",         "checkpoints",  "model",          "data",
+                                   "run.db",      "run.db-wal",   "run.db-shm",     "metrics.jsonl",
+                                   "reward.svg",  "learner.addr", "learner.sock",   "learner.lock",
+                                   "learner.log", "sft.log",      "quickstart.json"};
 
 static bool is_ours(const char *name)
 {
     for (uint32_t i = 0; i < ARRAY_LEN(made); i++)
         if (!strcmp(name, made[i])) return true;
-    return !strcmp(name, "quickstart.lock") || (!strncmp(name, "rollout", 7) && (strstr(name, ".log") || strstr(name, ".sock")));
+    return !strcmp(name, "quickstart.lock") ||
+           (!strncmp(name, "rollout", 7) && (strstr(name, ".log") || strstr(name, ".sock")));
 }
 
 bool state_is_there(const char *dir)
@@ -129,12 +138,18 @@ enum err state_clear(const char *dir, struct why *why)
     char path[QUICKSTART_PATH + 300];
     snprintf(path, sizeof path, "%s/quickstart.json", dir);
     if (!state_is_there(dir)) return ERR_OK;
-    if (!file_exists(path)) return why_set(why, ERR_EXIST, "%s holds something, but not a quickstart (no quickstart.json): choose another --dir, or remove it yourself", dir);
+    if (!file_exists(path))
+        return why_set(why, ERR_EXIST,
+                       "%s holds something, but not a quickstart (no quickstart.json): choose another --dir, "
+                       "or remove it yourself",
+                       dir);
     DIR *d = opendir(dir);
     if (!d) return why_set(why, err_from_errno(errno), "%s: %s", dir, strerror(errno));
     enum err e = ERR_OK;
     for (struct dirent *x; !e && (x = readdir(d));) {
-        if (!is_ours(x->d_name) || !strcmp(x->d_name, "quickstart.lock") || !strcmp(x->d_name, "quickstart.json")) continue;
+        if (!is_ours(x->d_name) || !strcmp(x->d_name, "quickstart.lock") ||
+            !strcmp(x->d_name, "quickstart.json"))
+            continue;
         snprintf(path, sizeof path, "%s/%s", dir, x->d_name);
         e = file_remove_tree(path, why);
     }

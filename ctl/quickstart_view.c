@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* quickstart_view.c - on a terminal a picture that is drawn over itself, elsewhere a line now and then. No line of the picture is wider than the
- * terminal, or it could not be taken away again. */
+/* quickstart_view.c - on a terminal a picture that is drawn over itself, elsewhere a line now and then. No
+ * line of the picture is wider than the terminal, or it could not be taken away again. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -12,12 +12,15 @@
 #include "ctl/ctl.h"
 #include "ctl/quickstart.h"
 
-#define MIN_WIDTH   60
-#define BAR_WIDTH   40
-#define PLAIN_NS    (10 * NS_PER_S)
-#define SFT_END     0.15 /* loss of the warm-up near its goal, for the bar alone */
-#define LEFT_FROM   0.04 /* of the way before a time left is guessed */
-#define MAX_LINE    400
+#define MIN_WIDTH 60
+#define BAR_WIDTH 40
+#define PLAIN_NS  (10 * NS_PER_S)
+/* The bar of the warm-up: the loss falls to its floor first, then the accuracy rises to its goal. */
+#define SFT_LOSS     0.16
+#define SFT_ACCURACY 0.22
+#define SFT_SHARE    0.6  /* of the loss */
+#define LEFT_FROM    0.04 /* of the way before a time left is guessed */
+#define MAX_LINE     400
 
 static bool says_utf8(void)
 {
@@ -34,7 +37,8 @@ void view_open(struct view *v, FILE *out)
     struct page p;
     *v = (struct view){.out = out};
     page_init(&p, out);
-    v->live = out == stdout && p.width >= MIN_WIDTH && strcmp(getenv("TERM") ? getenv("TERM") : "", "dumb") != 0;
+    v->live =
+        out == stdout && p.width >= MIN_WIDTH && strcmp(getenv("TERM") ? getenv("TERM") : "", "dumb") != 0;
     v->colour = v->live && p.colour;
     v->blocks = says_utf8();
 }
@@ -69,14 +73,18 @@ void view_phase(struct view *v, enum phase phase, double max_step, double before
     v->said_ns = v->phase_ns;
 }
 
-/* -- how far ------------------------------------------------------------------------------------------------------------ */
+/* -- how far ----------------------------------------------------------------------------------------------
+ */
 
 double view_progress(const struct view *v, const struct seen *s)
 {
     double p = NAN;
     const double by_step = v->max_step > 0 && s->step > 0 ? s->step / v->max_step : 0;
-    if (v->phase == PHASE_SFT) p = log(s->loss_first / s->loss) / log(s->loss_first / SFT_END);
-    else if (v->target > 0) p = (s->reward - s->reward_first) / (v->target - s->reward_first);
+    if (v->phase == PHASE_SFT && s->loss > 0)
+        p = SFT_SHARE * fmin(1, log(s->loss_first / s->loss) / log(s->loss_first / SFT_LOSS)) +
+            (1 - SFT_SHARE) * fmin(1, fmax(0, s->accuracy) / SFT_ACCURACY);
+    else if (v->phase == PHASE_GRPO && v->target > 0)
+        p = (s->reward - s->reward_first) / (v->target - s->reward_first);
     if (!(p > by_step)) p = by_step; /* the step that ends it in any case */
     return p < 0 ? 0 : p > 0.99 ? 0.99 : p;
 }
@@ -95,8 +103,10 @@ static const char *time_left(const struct view *v, char out[64])
 {
     struct human h;
     const double done = v->best - v->begun_at, gone = clock_s(clock_now_ns() - v->begun_ns);
-    if (done > LEFT_FROM) snprintf(out, 64, "about %s left", human_time(fmax(1, round(gone * (1 - v->best) / done)), &h));
-    else snprintf(out, 64, "time left: not known yet");
+    if (done > LEFT_FROM)
+        snprintf(out, 64, "about %s left", human_time(fmax(1, round(gone * (1 - v->best) / done)), &h));
+    else
+        snprintf(out, 64, "time left: not known yet");
     return out;
 }
 
@@ -105,7 +115,7 @@ static double elapsed(const struct view *v)
     return v->before_s + clock_s(clock_now_ns() - v->phase_ns);
 }
 
-/* -- the picture -------------------------------------------------------------------------------------------------------- */
+/* -- the picture -------------------------------------------------------------------------------- */
 
 /* The picture while it is made: lines, each cut to the width. */
 struct picture {
@@ -137,7 +147,10 @@ static const char *bar(const struct view *v, double done, char out[4 * BAR_WIDTH
     const int full = (int)(done * BAR_WIDTH + 0.5);
     size_t n = 0;
     for (int i = 0; i < BAR_WIDTH; i++)
-        n += (size_t)snprintf(out + n, 4 * BAR_WIDTH - n, "%s", i < full ? v->blocks ? "\u2588" : "#" : v->blocks ? "\u2591" : "-");
+        n += (size_t)snprintf(out + n, 4 * BAR_WIDTH - n, "%s",
+                              i < full    ? v->blocks ? "\u2588" : "#"
+                              : v->blocks ? "\u2591"
+                                          : "-");
     return out;
 }
 
@@ -157,23 +170,34 @@ static void draw_live(struct view *v, const struct seen *s, unsigned width)
     const double done = go_on(v, s);
     const bool sft = v->phase == PHASE_SFT;
     if (v->n_line) fprintf(v->out, "\r\033[%uA", v->n_line);
-    line(&p, "\033[1m", "%s  %s", sft ? "1 of 2: warm-up by supervised fine-tuning" : "2 of 2: GRPO, learning from rewards", v->head);
-    line(&p, v->stopping ? "\033[33m" : "\033[32m", "  %s %3.0f %%  %s", bar(v, done, cells), 100 * done, v->stopping ? "saving; Ctrl-C again kills" : time_left(v, left));
-    line(&p, "", "  step              %s of %s at most, %s in all", human_count(s->step, &a), human_count(v->max_step, &b), human_time(round(elapsed(v)), &c));
-    if (sft) line(&p, "", "  loss              %s", human_num(s->loss, &a));
-    else line(&p, "", "  reward            %s (the first steps: %s)", human_num(s->reward, &a), human_num(s->reward_first, &b));
-    line(&p, "", "  held-out accuracy %s (%s)", human_num(isnan(s->accuracy) ? v->start_accuracy : s->accuracy, &a), aim(v, want));
-    line(&p, "", "  tokens a second   %s trained, %s generated", human_count(round(s->learner_tok_s), &a), human_count(round(s->node_tok_s), &b));
-    line(&p, "", "  queues            %s jobs wait, %s in flight, %s groups and %s batches wait; %s sequences decoding",
-         human_count(s->jobs_waiting, &a), human_count(s->jobs_in_flight, &b), human_count(s->groups, &c), human_count(s->batches, &d),
-         human_count(s->decoding, &e));
-    line(&p, "", "  policy version    %s learner, %s rollout", human_count(s->learner_version, &a), human_count(s->node_version, &b));
-    if (v->async) line(&p, "", "  mixed versions    %s completions span two versions", human_count(s->n_mixed, &a));
+    line(&p, "\033[1m", "%s  %s",
+         sft ? "1 of 2: warm-up by supervised fine-tuning" : "2 of 2: GRPO, learning from rewards", v->head);
+    line(&p, v->stopping ? "\033[33m" : "\033[32m", "  %s %3.0f %%  %s", bar(v, done, cells), 100 * done,
+         v->stopping ? "saving; Ctrl-C again kills" : time_left(v, left));
+    line(&p, "", "  step              %s of %s at most, %s in all", human_count(s->step, &a),
+         human_count(v->max_step, &b), human_time(round(elapsed(v)), &c));
+    if (sft)
+        line(&p, "", "  loss              %s", human_num(s->loss, &a));
+    else
+        line(&p, "", "  reward            %s (the first steps: %s)", human_num(s->reward, &a),
+             human_num(s->reward_first, &b));
+    line(&p, "", "  held-out accuracy %s (%s)",
+         human_num(isnan(s->accuracy) ? v->start_accuracy : s->accuracy, &a), aim(v, want));
+    line(&p, "", "  tokens a second   %s trained, %s generated", human_count(round(s->learner_tok_s), &a),
+         human_count(round(s->node_tok_s), &b));
+    line(&p, "", "  queues            %s jobs wait, %s in flight; %s groups, %s batches wait; %s decoding",
+         human_count(s->jobs_waiting, &a), human_count(s->jobs_in_flight, &b), human_count(s->groups, &c),
+         human_count(s->batches, &d), human_count(s->decoding, &e));
+    line(&p, "", "  policy version    %s learner, %s rollout", human_count(s->learner_version, &a),
+         human_count(s->node_version, &b));
+    if (v->async)
+        line(&p, "", "  mixed versions    %s completions span two versions", human_count(s->n_mixed, &a));
     fputs("\033[J", v->out);
     v->n_line = p.n;
 }
 
-/* -- lines -------------------------------------------------------------------------------------------------------------- */
+/* -- lines ------------------------------------------------------------------------------------------------
+ */
 
 static void draw_plain(struct view *v, const struct seen *s)
 {
@@ -183,10 +207,14 @@ static void draw_plain(struct view *v, const struct seen *s)
     const double done = go_on(v, s);
     const bool measured = !isnan(s->accuracy_step) && s->accuracy_step != v->said_accuracy_step;
     if (!s->n_row || s->step == v->said_step || (!measured && now - v->said_ns < PLAIN_NS)) return;
-    fprintf(v->out, "%s step %.0f: %s %s, held-out accuracy %s, %s tokens/s, %s jobs wait, policy version %s/%s, %.0f %%, %s\n",
+    fprintf(v->out,
+            "%s step %.0f: %s %s, held-out accuracy %s, %s tokens/s, %s jobs wait, policy version %s/%s, "
+            "%.0f %%, %s\n",
             v->phase == PHASE_SFT ? "sft" : "grpo", s->step, v->phase == PHASE_SFT ? "loss" : "reward",
-            human_num(v->phase == PHASE_SFT ? s->loss : s->reward, &a), human_num(isnan(s->accuracy) ? v->start_accuracy : s->accuracy, &b),
-            human_count(round(s->learner_tok_s), &c), human_num(s->jobs_waiting, &d), human_count(s->learner_version, &(struct human){0}),
+            human_num(v->phase == PHASE_SFT ? s->loss : s->reward, &a),
+            human_num(isnan(s->accuracy) ? v->start_accuracy : s->accuracy, &b),
+            human_count(round(s->learner_tok_s), &c), human_num(s->jobs_waiting, &d),
+            human_count(s->learner_version, &(struct human){0}),
             human_count(s->node_version, &(struct human){0}), 100 * done, time_left(v, left));
     v->said_step = s->step;
     v->said_accuracy_step = s->accuracy_step;
@@ -197,7 +225,9 @@ void view_draw(struct view *v, const struct seen *s)
 {
     struct page p;
     page_init(&p, v->out);
-    if (v->live && p.width >= MIN_WIDTH) draw_live(v, s, p.width);
-    else draw_plain(v, s);
+    if (v->live && p.width >= MIN_WIDTH)
+        draw_live(v, s, p.width);
+    else
+        draw_plain(v, s);
     fflush(v->out);
 }

@@ -53,7 +53,7 @@ says() { grep -q -- "$2" "$top/out$1" || fail "does not say: $2"; }
 
 ctrl_c_saves_and_the_next_call_goes_on() {
     start 1 --dir "$d"
-    until_ "three steps" steps "$d/sft/metrics.jsonl" 3
+    until_ "three steps" steps "$d/sft/metrics.jsonl" 4 # and a line before the first
     kill -INT "$pid"
     ends "$pid" 130
     says 1 'goes on from there'
@@ -63,10 +63,13 @@ ctrl_c_saves_and_the_next_call_goes_on() {
     n=${n#step-}
     [ "$n" -ge 3 ] || fail "saved at step $n"
     start 2 --dir "$d"
-    until_ "a further step" steps "$d/sft/metrics.jsonl" $((n + 1))
+    until_ "a further step" steps "$d/sft/metrics.jsonl" $((n + 2))
     grep -q "resumed .*step-$n, step $n" "$d/sft.log" || fail "not resumed at step $n"
-    kill -TERM "$pid"
+    kill -TERM "$pid" # timeout(1) signals twice; that is one call to stop
+    sleep 0.02
+    kill -TERM "$pid" 2>/dev/null
     ends "$pid" 130
+    says 2 'goes on from there'
     start 3 --dir "$d" --seed 7
     ends "$pid" 1
     says 3 'a run with --seed 42'
@@ -79,7 +82,7 @@ ctrl_c_saves_and_the_next_call_goes_on() {
 
 a_second_ctrl_c_kills() {
     start 1 --dir "$d"
-    until_ "a step" steps "$d/sft/metrics.jsonl" 1
+    until_ "a step" steps "$d/sft/metrics.jsonl" 2
     local l
     l=$(pgrep -f -- "--run-dir $d/sft")
     kill -STOP "$l" # it cannot save now
@@ -94,7 +97,7 @@ a_second_ctrl_c_kills() {
 one_at_a_time_in_a_folder() {
     start 1 --dir "$d"
     local one=$pid
-    until_ "a step" steps "$d/sft/metrics.jsonl" 1
+    until_ "a step" steps "$d/sft/metrics.jsonl" 2
     start 2 --dir "$d"
     ends "$pid" 1
     says 2 'another quickstart uses this folder'
@@ -111,7 +114,7 @@ one_at_a_time_in_a_folder() {
 
 a_daemon_that_dies_is_told() {
     start 1 --dir "$d"
-    until_ "a step" steps "$d/sft/metrics.jsonl" 1
+    until_ "a step" steps "$d/sft/metrics.jsonl" 2
     kill -KILL "$(pgrep -f -- "--control $d/rollout.sock")"
     ends "$pid" 1
     says 1 'grpo-rollout was ended by signal 9'
@@ -121,11 +124,11 @@ a_daemon_that_dies_is_told() {
 
 nothing_outlives_a_killed_one() {
     start 1 --dir "$d"
-    until_ "a step" steps "$d/sft/metrics.jsonl" 1
+    until_ "a step" steps "$d/sft/metrics.jsonl" 2
     kill -KILL "$pid"
     until_ "the daemons' end" nobody "$d"
     start 2 --dir "$d" # and the folder is not spoilt
-    until_ "a further step" steps "$d/sft/metrics.jsonl" 3
+    until_ "a further step" steps "$d/sft/metrics.jsonl" 4
     kill -INT "$pid"
     ends "$pid" 130
 }

@@ -142,8 +142,8 @@ static void wrong_settings_of_a_learner(void)
     says(rig_learner("run", ARGS("--reward-funcs", "accuracy,beauty")), 1, "beauty", "");
     says(rig_learner("run", ARGS("--loss-type", "ppo")), 2, "loss_type = ppo", "grpo|bnpo");
     says(rig_learner("run", ARGS("--listen", "here")), 1, "here", "tcp://host:port");
-    says(rig_learner("run", ARGS("--max-completion-length", "1000")), 1, "train.jsonl:1", "micro_batch_tokens is 1024");
-    says(rig_learner("run", ARGS("--max-completion-length", "1000", "--micro-batch-tokens", "4096")), 1, "with the completion", "512 positions");
+    says(rig_learner("run", ARGS("--max-completion-length", "300", "--micro-batch-tokens", "128")), 1, "train.jsonl:1", "micro_batch_tokens is 128");
+    says(rig_learner("run", ARGS("--max-completion-length", "1000")), 1, "max_completion_length", "512 positions");
     write_text(rig_path("bad.jsonl"), "{\"prompt\": \"1+1=\", \"answer\": \"2\"}\n{\"prompt\": \"1+2=\", \"answer\": \n");
     says(rig_learner("run", ARGS("--train-data", rig_path("bad.jsonl"))), 1, "bad.jsonl:2", "");
     write_text(rig_path("long.jsonl"), "{\"prompt\": \"1+1=\", \"answer\": \"2\"}\n{\"prompt\": \"123456789+123456789=\", \"answer\": \"1\"}\n");

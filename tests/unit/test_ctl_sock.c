@@ -28,7 +28,8 @@ struct world {
     struct ctl_server *s;
     enum manner manner;
     struct ctl_req *kept[64];
-    int n_req, n_kept, n_gone, sum;
+    int n_req, n_kept, n_gone;
+    unsigned sum;
     struct ctl_req *gone;
 };
 

@@ -381,6 +381,29 @@ static void a_lost_connection_gives_the_work_to_another(void **state)
     end(&w);
 }
 
+/* Connected anew before its old connection was seen to be gone: a job must not be the answer to a question that nobody
+ * waits for any more. */
+static void a_node_that_moved_leaves_no_open_question(void **state)
+{
+    (void)state;
+    struct world w;
+    struct peer a, b;
+    begin(&w), start(&w), join(&a, &w), join(&b, &w);
+    hello(&a, 5);
+    for (int i = 0; i < PROMPTS; i++) take_job(&a);
+    const int n = a.n_reply;
+    ask(&a, 8);
+    loop_drain(w.l, 30);
+    assert_int_equal(a.n_reply, n); /* there is none: the question stays open */
+    hello(&b, 5);
+    assert_int_equal(b.id, a.id);
+    assert_int_equal(answer(&a, n + 1), MSG_ID_idle);
+    assert_null(nodes_find(&w.s->nodes, b.id)->ask);
+    assert_int_equal(dispatch_at(w.s->dispatch, b.id), PROMPTS); /* it still has its work */
+    leave(&a), leave(&b);
+    end(&w);
+}
+
 static void a_stranger_cannot_say_bye_for_a_node(void **state)
 {
     (void)state;
@@ -528,6 +551,7 @@ int main(void)
         cmocka_unit_test(a_run_ends_when_its_groups_have_come_each_once),
         cmocka_unit_test(a_silent_node_s_work_goes_to_another_and_its_late_group_counts_once),
         cmocka_unit_test(a_lost_connection_gives_the_work_to_another),
+        cmocka_unit_test(a_node_that_moved_leaves_no_open_question),
         cmocka_unit_test(a_stranger_cannot_say_bye_for_a_node),
         cmocka_unit_test(a_job_that_no_beat_lists_goes_out_again),
         cmocka_unit_test(one_connection_is_one_node),
